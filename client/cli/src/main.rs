@@ -1,0 +1,2 @@
+//! bpfgate.
+fn main() {}

@@ -1,0 +1,2 @@
+//! bpfgated.
+fn main() {}
