@@ -62,20 +62,20 @@ pub enum NameError {
 
 struct Rule {
     what: &'static str,
-    rule: &'static str,
+    advice: &'static str,
     max: usize,
     allowed: fn(usize, char) -> bool,
 }
 
 const OBJECT: Rule = Rule {
     what: "object name",
-    rule: "use letters, digits, '_', '.' and '-', starting with a letter or digit",
+    advice: "use letters, digits, '_', '.' and '-', starting with a letter or digit",
     max: OBJECT_MAX,
     allowed: |at, c| c.is_ascii_alphanumeric() || (at > 0 && matches!(c, '_' | '.' | '-')),
 };
 const CREATED_MAP: Rule = Rule {
     what: "map name",
-    rule: "use letters, digits, '_' and '.'",
+    advice: "use letters, digits, '_' and '.'",
     max: CREATED_MAP_MAX,
     allowed: |_, c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'),
 };
@@ -84,7 +84,7 @@ const PROGRAM: Rule = Rule { what: "program name", max: MEMBER_MAX, ..CREATED_MA
 
 impl Rule {
     fn check(&self, name: &str) -> Result<(), NameError> {
-        let Self { what, rule, max, allowed } = *self;
+        let Self { what, advice: rule, max, allowed } = *self;
         if name.is_empty() {
             return Err(NameError::Empty { what, rule });
         }

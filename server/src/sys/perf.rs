@@ -1,0 +1,93 @@
+//! `perf_event_open(2)`, which tracepoints, probes and sampled events are attached through.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// An event to open.
+#[derive(Debug, Clone, Copy)]
+pub enum PerfEvent<'a> {
+    /// A tracepoint, by its id in tracefs.
+    Tracepoint(u64),
+    /// A kernel or user probe, of the dynamic PMU with this number.
+    Probe {
+        /// From `/sys/bus/event_source/devices/{kprobe,uprobe}/type`.
+        pmu: u32,
+        /// Bits of `config`: the return probe's.
+        config: u64,
+        /// The kernel symbol or the path of the file.
+        target: &'a CStr,
+        /// From the symbol, or into the file.
+        offset: u64,
+        /// Only this process.
+        pid: Option<i32>,
+    },
+    /// A hardware or software event, sampled on one CPU.
+    Sampled {
+        /// `enum perf_type_id`.
+        kind: u32,
+        /// Which one.
+        config: u64,
+        /// Events from sample to sample, or samples a second.
+        rate: u64,
+        /// `rate` is a frequency.
+        frequency: bool,
+        /// Which CPU.
+        cpu: i32,
+    },
+}
+
+/// `PERF_ATTR_SIZE_VER1`, up to `config2`.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct EventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample: u64,
+    sample_type: u64,
+    read_format: u64,
+    bits: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+    config2: u64,
+}
+
+/// Opens an event.
+pub fn perf_event_open(event: PerfEvent<'_>) -> io::Result<OwnedFd> {
+    const TRACEPOINT: u32 = 2;
+    const FREQUENCY_BIT: u64 = 1 << 10;
+    const FD_CLOEXEC: libc::c_ulong = 1 << 3;
+    let size = u32::try_from(size_of::<EventAttr>()).expect("it is small");
+    let mut attr = EventAttr { size, ..EventAttr::default() };
+    // A probe or tracepoint fires on every CPU, whichever the event was opened for.
+    let (mut pid, mut cpu) = (-1, 0);
+    match event {
+        PerfEvent::Tracepoint(id) => {
+            (attr.kind, attr.config, attr.sample) = (TRACEPOINT, id, 1);
+        }
+        PerfEvent::Probe { pmu, config, target, offset, pid: only } => {
+            (attr.kind, attr.config) = (pmu, config);
+            (attr.config1, attr.config2) = (target.as_ptr() as u64, offset);
+            if let Some(only) = only {
+                (pid, cpu) = (only, -1);
+            }
+        }
+        PerfEvent::Sampled { kind, config, rate, frequency, cpu: on } => {
+            (attr.kind, attr.config, attr.sample) = (kind, config, rate);
+            attr.bits = if frequency { FREQUENCY_BIT } else { 0 };
+            cpu = on;
+        }
+    }
+    // SAFETY: the kernel reads `size` bytes of the block and, for a probe, a text that ends with
+    // a NUL.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, FD_CLOEXEC)
+    };
+    match i32::try_from(fd) {
+        // SAFETY: on success the call returns a new descriptor that nobody else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

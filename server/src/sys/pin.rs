@@ -1,0 +1,28 @@
+//! Pins: maps by their path in a bpffs.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::attr::Object;
+use super::{Command, Map, bpf_fd};
+
+/// Finds `path` below `root` without following a link or leaving it.
+pub fn open_beneath(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(root, path, flags, Mode::empty(), resolve)?)
+}
+
+/// `BPF_OBJ_GET` of a pinned map that was found already, read-only.
+pub fn obj_get(pin: BorrowedFd<'_>) -> io::Result<Map> {
+    const BPF_F_RDONLY: u32 = 1 << 3;
+    // The command takes a path and follows links; this path leads to the very inode.
+    let path = CString::new(format!("/proc/self/fd/{}", pin.as_raw_fd()))?;
+    let mut block = Object { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: BPF_F_RDONLY };
+    // SAFETY: the path ends with a NUL; on success the command makes a descriptor.
+    let fd = unsafe { bpf_fd(Command::ObjGet, &mut block)? };
+    Map::new(fd)
+}
