@@ -5,12 +5,27 @@
 //! - [`Leaf`]: one number or text of a type, read without a look at the rest
 //! - [`json_to_value`], [`value_to_json`]: JSON as gRPC carries it
 
+mod address;
+mod compile;
+mod decode;
+mod encode;
+mod error;
+mod form;
+mod leaf;
+mod number;
 mod pb;
 mod plan;
+mod scalar;
 mod schema;
+mod sum;
+mod text;
 mod wire;
 
+pub use error::{EncodeError, LengthError, NotSummable, PlanError};
+pub use leaf::Leaf;
 pub use pb::{json_to_value, value_to_json};
-pub use plan::{EncodeError, Leaf, LengthError, NotSummable, Plan, PlanError};
-pub use schema::{Display, Encoding, EnumValue, Field, Kind, Schema, SchemaSource, Type};
+pub use plan::Plan;
+pub use schema::{
+    ByteOrder, Display, Encoding, EnumValue, Field, Kind, Schema, SchemaSource, Type,
+};
 pub use wire::SchemaError;

@@ -1,74 +1,81 @@
-//! A type compiled once: what turns its bytes into JSON and back.
+//! A type compiled once: flat steps that decoding and encoding follow.
 
-use serde_json::Value as Json;
+use std::sync::OnceLock;
 
-use super::schema::Type;
+use super::compile;
+use super::error::{NotSummable, PlanError};
+use super::form::Name;
+use super::leaf::{self, Leaf};
+use super::scalar::{Load, Meaning, Scalar};
+use super::schema::{ByteOrder, Type};
+use super::sum::Run;
+use super::wire::MAX_NODES;
 
-/// Compiled once per type: flat steps over the bytes.
+/// Compiled once per type: what turns its bytes into JSON, text and numbers, and back.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    size: usize,
-    leaves: Vec<Leaf>,
+    pub(super) size: usize,
+    /// In order of declaration, each before what it is made of. Never empty.
+    pub(super) steps: Vec<Step>,
+    /// All of them in all elements of all arrays are this many.
+    values: u64,
+    leaves: OnceLock<Vec<Leaf>>,
+    pub(super) runs: OnceLock<Result<Vec<Run>, NotSummable>>,
 }
 
-/// One scalar (or one char array, or one address) of a type.
+/// One part of the type.
 #[derive(Debug, Clone)]
-pub struct Leaf {
-    path: String,
-    offset: usize,
-    size: usize,
+pub(super) struct Step {
+    /// Empty for the whole, for an element, and for an anonymous record.
+    pub(super) name: Name,
+    /// From the start of the innermost array's element, or of the value, in bytes.
+    pub(super) offset: usize,
+    /// In bytes.
+    pub(super) size: usize,
+    pub(super) shape: Shape,
+    /// Place of the first step that is not part of this one.
+    pub(super) end: usize,
 }
 
-/// Why a type cannot be compiled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {why}")]
-pub struct PlanError {
-    path: String,
-    why: String,
-}
-
-/// Bytes of another length than the type's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{got} bytes where the type has {expected}")]
-pub struct LengthError {
-    /// The type's size in bytes.
-    pub expected: usize,
-    /// How many there were.
-    pub got: usize,
-}
-
-/// Why JSON or text does not fit the type: says where, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {why}")]
-pub struct EncodeError {
-    path: String,
-    why: String,
-}
-
-impl EncodeError {
-    /// The field: "rx.bytes"; empty for the value as a whole.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-}
-
-/// Why the values of all CPUs have no sum.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {why}")]
-pub struct NotSummable {
-    path: String,
-    why: String,
+/// What a part is made of.
+#[derive(Debug, Clone)]
+pub(super) enum Shape {
+    Scalar(Scalar),
+    /// The steps up to `end` are its fields.
+    Record {
+        is_union: bool,
+        /// Its fields belong to the record around it.
+        anonymous: bool,
+    },
+    /// The next step is what each element is.
+    Array {
+        length: usize,
+        /// From element to element, in bytes.
+        stride: usize,
+    },
 }
 
 impl Plan {
     /// Compiles a type for bytes in this host's order.
     pub fn compile(ty: &Type) -> Result<Self, PlanError> {
-        Ok(Self::opaque(ty.size as usize))
+        Self::compile_for(ty, ByteOrder::HOST)
+    }
+
+    /// Compiles a type for bytes in the order of the host that they come from.
+    pub fn compile_for(ty: &Type, order: ByteOrder) -> Result<Self, PlanError> {
+        let (steps, values) = compile::steps(ty, order)?;
+        Ok(Self::new(ty.size as usize, steps, values))
     }
 
     /// Without a schema: so many bytes, shown as "hex:…".
     pub fn opaque(size: usize) -> Self {
-        Self { size, leaves: vec![Leaf { path: String::new(), offset: 0, size }] }
+        let scalar = Scalar { load: Load::Raw { len: size }, meaning: Meaning::Opaque };
+        let shape = Shape::Scalar(scalar);
+        Self::new(size, vec![Step { name: Name::default(), offset: 0, size, shape, end: 1 }], 1)
+    }
+
+    fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
+        Self { size, steps, values, leaves: OnceLock::new(), runs: OnceLock::new() }
     }
 
     /// In bytes.
@@ -76,104 +83,32 @@ impl Plan {
         self.size
     }
 
-    /// Bytes to JSON. Integers of more than 32 bits are strings, as in proto3 JSON.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Json, LengthError> {
-        if bytes.len() != self.size {
-            return Err(LengthError { expected: self.size, got: bytes.len() });
-        }
-        Ok(Json::String(self.show(bytes)))
-    }
-
-    /// JSON to bytes; padding is zero.
-    pub fn encode(&self, json: &Json) -> Result<Vec<u8>, EncodeError> {
-        match json {
-            Json::String(text) => self.parse(text),
-            _ => Err(self.wrong()),
-        }
-    }
-
-    /// What people write for a key or value to bytes.
-    pub fn parse(&self, text: &str) -> Result<Vec<u8>, EncodeError> {
-        let digits = text.strip_prefix("hex:").ok_or_else(|| self.wrong())?;
-        let nibbles = digits
-            .chars()
-            .map(|digit| digit.to_digit(16).and_then(|nibble| u8::try_from(nibble).ok()))
-            .collect::<Option<Vec<u8>>>()
-            .filter(|nibbles| nibbles.len() == 2 * self.size)
-            .ok_or_else(|| self.wrong())?;
-        Ok(nibbles.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-    }
-
-    /// Compact, for tables and log lines.
-    pub fn show(&self, bytes: &[u8]) -> String {
-        use std::fmt::Write as _;
-        let mut text = String::from("hex:");
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
-    }
-
-    /// Every leaf, in order of declaration.
+    /// The leaves in order of declaration, those of an array one by one. Of a type that has more
+    /// than 65,536 of them the first so many.
     pub fn leaves(&self) -> &[Leaf] {
-        &self.leaves
+        self.leaves.get_or_init(|| leaf::collect(&self.steps, MAX_NODES))
     }
 
-    /// Adds the values of all CPUs, `stride` bytes apart: integers at their own width, wrapping
-    /// as C does.
-    pub fn sum_per_cpu(
-        &self,
-        each: &[u8],
-        stride: usize,
-        cpus: usize,
-    ) -> Result<Vec<u8>, NotSummable> {
-        let not = |why: &str| NotSummable { path: String::new(), why: why.to_owned() };
-        if !self.size.is_multiple_of(8) || each.len() < stride * cpus || stride < self.size {
-            return Err(not("bytes that are no 64-bit words have no sum"));
-        }
-        let mut sum = vec![0; self.size];
-        for value in each.chunks(stride).take(cpus) {
-            for (total, word) in sum.chunks_mut(8).zip(value.chunks(8)) {
-                let add = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-                let new = add(total).wrapping_add(add(word));
-                total.copy_from_slice(&new.to_ne_bytes());
-            }
-        }
-        Ok(sum)
-    }
-
-    fn wrong(&self) -> EncodeError {
-        let why = format!("write hex: and {} bytes in hexadecimal", self.size);
-        EncodeError { path: String::new(), why }
+    /// How many values a decoding has, records and lists included: a measure of its cost.
+    pub fn values(&self) -> u64 {
+        self.values
     }
 }
 
-impl Leaf {
-    /// "rx.bytes", "slots[3]"; empty where the type is itself a scalar.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// An integer or enum of at most 64 bits: can be a counter.
-    pub fn is_number(&self) -> bool {
-        false
-    }
-
-    /// `read` gives two's complement.
-    pub fn is_signed(&self) -> bool {
-        false
-    }
-
-    /// Its number in the value's bytes, sign-extended if it is signed.
-    pub fn read(&self, bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        let taken = &bytes[self.offset..self.offset + self.size.min(8)];
-        word[..taken.len()].copy_from_slice(taken);
-        u64::from_ne_bytes(word)
-    }
-
-    /// As a label's value.
-    pub fn text(&self, bytes: &[u8]) -> String {
-        Plan::opaque(self.size).show(&bytes[self.offset..self.offset + self.size])
-    }
+/// The fields of the record at that place, those of anonymous records among them.
+pub(super) fn fields(steps: &[Step], record: usize) -> impl Iterator<Item = &Step> {
+    let end = steps[record].end;
+    let mut at = record + 1;
+    std::iter::from_fn(move || {
+        while at < end {
+            let step = &steps[at];
+            if let Shape::Record { anonymous: true, .. } = step.shape {
+                at += 1;
+                continue;
+            }
+            at = step.end;
+            return Some(step);
+        }
+        None
+    })
 }

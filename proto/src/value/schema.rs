@@ -130,6 +130,20 @@ pub struct Field {
     pub bit_size: u32,
 }
 
+/// In which order the bytes of numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// Lowest first.
+    Little,
+    /// Highest first: the network's.
+    Big,
+}
+
+impl ByteOrder {
+    /// This host's.
+    pub const HOST: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
+}
+
 impl Type {
     /// Bytes of which only the number is known.
     pub fn opaque(size: u32) -> Self {

@@ -9,7 +9,7 @@ use v1::r#type::Kind as WireKind;
 /// within what protobuf decoders accept.
 pub(super) const MAX_DEPTH: usize = 32;
 /// Most types, fields and named enum values in one tree.
-const MAX_NODES: usize = 65_536;
+pub(super) const MAX_NODES: usize = 65_536;
 
 /// Why a schema that came over the wire was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,288 @@
+//! What decoding builds: a JSON tree, a protobuf tree, or JSON text.
+//!
+//! The decoder walks the bytes once and tells a [`Form`] what it meets, so that no form is made
+//! by way of another.
+
+use std::fmt::{self, Write as _};
+
+use prost_types::value::Kind as ProtobufKind;
+use prost_types::{ListValue, Struct, Value as Protobuf};
+use serde_json::{Map, Number, Value as Json};
+
+use super::pb::special;
+
+/// Integers of more bits than this are strings in proto3 JSON.
+const NUMBER_BITS: u32 = 32;
+
+/// Takes what the decoder meets.
+pub(super) trait Form {
+    type Value;
+    type Record;
+    type List;
+
+    fn truth(&mut self, truth: bool) -> Self::Value;
+    /// An integer of so many bits, at most 64.
+    fn unsigned(&mut self, number: u64, bits: u32) -> Self::Value;
+    /// An integer of so many bits, at most 64.
+    fn signed(&mut self, number: i64, bits: u32) -> Self::Value;
+    fn double(&mut self, number: f64) -> Self::Value;
+    fn text(&mut self, text: &str) -> Self::Value;
+    /// Text that is the same in JSON.
+    fn plain(&mut self, text: fmt::Arguments<'_>) -> Self::Value;
+
+    fn record(&mut self, fields: usize) -> Self::Record;
+    fn field(
+        &mut self,
+        record: &mut Self::Record,
+        name: &Name,
+        value: impl FnOnce(&mut Self) -> Self::Value,
+    );
+    fn end_record(&mut self, record: Self::Record) -> Self::Value;
+
+    fn list(&mut self, length: usize) -> Self::List;
+    fn item(&mut self, list: &mut Self::List, value: impl FnOnce(&mut Self) -> Self::Value);
+    fn end_list(&mut self, list: Self::List) -> Self::Value;
+}
+
+/// A field's name, and how JSON text has it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Name {
+    name: Box<str>,
+    /// `"name":`
+    quoted: Box<str>,
+}
+
+impl Name {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), quoted: format!("{}:", Json::from(name)).into() }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Builds `serde_json` values.
+pub(super) struct JsonTree;
+
+impl Form for JsonTree {
+    type Value = Json;
+    type Record = Map<String, Json>;
+    type List = Vec<Json>;
+
+    fn truth(&mut self, truth: bool) -> Json {
+        Json::Bool(truth)
+    }
+
+    fn unsigned(&mut self, number: u64, bits: u32) -> Json {
+        if bits > NUMBER_BITS { Json::String(number.to_string()) } else { Json::from(number) }
+    }
+
+    fn signed(&mut self, number: i64, bits: u32) -> Json {
+        if bits > NUMBER_BITS { Json::String(number.to_string()) } else { Json::from(number) }
+    }
+
+    fn double(&mut self, number: f64) -> Json {
+        Number::from_f64(number).map_or_else(|| Json::from(special(number)), Json::Number)
+    }
+
+    fn text(&mut self, text: &str) -> Json {
+        Json::String(text.to_owned())
+    }
+
+    fn plain(&mut self, text: fmt::Arguments<'_>) -> Json {
+        Json::String(text.to_string())
+    }
+
+    fn record(&mut self, fields: usize) -> Map<String, Json> {
+        Map::with_capacity(fields)
+    }
+
+    fn field(
+        &mut self,
+        record: &mut Map<String, Json>,
+        name: &Name,
+        value: impl FnOnce(&mut Self) -> Json,
+    ) {
+        record.insert(name.as_str().to_owned(), value(self));
+    }
+
+    fn end_record(&mut self, record: Map<String, Json>) -> Json {
+        Json::Object(record)
+    }
+
+    fn list(&mut self, length: usize) -> Vec<Json> {
+        Vec::with_capacity(length)
+    }
+
+    fn item(&mut self, list: &mut Vec<Json>, value: impl FnOnce(&mut Self) -> Json) {
+        list.push(value(self));
+    }
+
+    fn end_list(&mut self, list: Vec<Json>) -> Json {
+        Json::Array(list)
+    }
+}
+
+/// Builds `google.protobuf.Value`s.
+pub(super) struct ProtobufTree;
+
+fn protobuf(kind: ProtobufKind) -> Protobuf {
+    Protobuf { kind: Some(kind) }
+}
+
+impl Form for ProtobufTree {
+    type Value = Protobuf;
+    type Record = Struct;
+    type List = Vec<Protobuf>;
+
+    fn truth(&mut self, truth: bool) -> Protobuf {
+        protobuf(ProtobufKind::BoolValue(truth))
+    }
+
+    fn unsigned(&mut self, number: u64, bits: u32) -> Protobuf {
+        protobuf(match u32::try_from(number) {
+            Ok(small) if bits <= NUMBER_BITS => ProtobufKind::NumberValue(small.into()),
+            _ => ProtobufKind::StringValue(number.to_string()),
+        })
+    }
+
+    fn signed(&mut self, number: i64, bits: u32) -> Protobuf {
+        protobuf(match i32::try_from(number) {
+            Ok(small) if bits <= NUMBER_BITS => ProtobufKind::NumberValue(small.into()),
+            _ => ProtobufKind::StringValue(number.to_string()),
+        })
+    }
+
+    fn double(&mut self, number: f64) -> Protobuf {
+        // protobuf's JSON has no way to write a Value that is such a number.
+        protobuf(if number.is_finite() {
+            ProtobufKind::NumberValue(number)
+        } else {
+            ProtobufKind::StringValue(special(number).to_owned())
+        })
+    }
+
+    fn text(&mut self, text: &str) -> Protobuf {
+        protobuf(ProtobufKind::StringValue(text.to_owned()))
+    }
+
+    fn plain(&mut self, text: fmt::Arguments<'_>) -> Protobuf {
+        protobuf(ProtobufKind::StringValue(text.to_string()))
+    }
+
+    fn record(&mut self, _: usize) -> Struct {
+        Struct::default()
+    }
+
+    fn field(
+        &mut self,
+        record: &mut Struct,
+        name: &Name,
+        value: impl FnOnce(&mut Self) -> Protobuf,
+    ) {
+        record.fields.insert(name.as_str().to_owned(), value(self));
+    }
+
+    fn end_record(&mut self, record: Struct) -> Protobuf {
+        protobuf(ProtobufKind::StructValue(record))
+    }
+
+    fn list(&mut self, length: usize) -> Vec<Protobuf> {
+        Vec::with_capacity(length)
+    }
+
+    fn item(&mut self, list: &mut Vec<Protobuf>, value: impl FnOnce(&mut Self) -> Protobuf) {
+        list.push(value(self));
+    }
+
+    fn end_list(&mut self, list: Vec<Protobuf>) -> Protobuf {
+        protobuf(ProtobufKind::ListValue(ListValue { values: list }))
+    }
+}
+
+/// Appends JSON text.
+pub(super) struct JsonText<'a> {
+    pub(super) out: &'a mut String,
+    /// 64-bit integers as strings, as proto3 JSON has them; bare for people.
+    pub(super) quote_large: bool,
+}
+
+impl JsonText<'_> {
+    fn integer(&mut self, digits: impl fmt::Display, bits: u32) {
+        let quote = if self.quote_large && bits > NUMBER_BITS { "\"" } else { "" };
+        let _ = write!(self.out, "{quote}{digits}{quote}");
+    }
+
+    fn separate(&mut self, first: &mut bool) {
+        if !std::mem::take(first) {
+            self.out.push(',');
+        }
+    }
+}
+
+impl Form for JsonText<'_> {
+    type Value = ();
+    /// Nothing has been written into it yet.
+    type Record = bool;
+    /// Nothing has been written into it yet.
+    type List = bool;
+
+    fn truth(&mut self, truth: bool) {
+        self.out.push_str(if truth { "true" } else { "false" });
+    }
+
+    fn unsigned(&mut self, number: u64, bits: u32) {
+        self.integer(number, bits);
+    }
+
+    fn signed(&mut self, number: i64, bits: u32) {
+        self.integer(number, bits);
+    }
+
+    fn double(&mut self, number: f64) {
+        let number = JsonTree.double(number);
+        let _ = write!(self.out, "{number}");
+    }
+
+    fn text(&mut self, text: &str) {
+        if text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+            let _ = write!(self.out, "{}", Json::from(text));
+        } else {
+            self.plain(format_args!("{text}"));
+        }
+    }
+
+    fn plain(&mut self, text: fmt::Arguments<'_>) {
+        let _ = write!(self.out, "\"{text}\"");
+    }
+
+    fn record(&mut self, _: usize) -> bool {
+        self.out.push('{');
+        true
+    }
+
+    fn field(&mut self, first: &mut bool, name: &Name, value: impl FnOnce(&mut Self)) {
+        self.separate(first);
+        self.out.push_str(&name.quoted);
+        value(self);
+    }
+
+    fn end_record(&mut self, _: bool) {
+        self.out.push('}');
+    }
+
+    fn list(&mut self, _: usize) -> bool {
+        self.out.push('[');
+        true
+    }
+
+    fn item(&mut self, first: &mut bool, value: impl FnOnce(&mut Self)) {
+        self.separate(first);
+        value(self);
+    }
+
+    fn end_list(&mut self, _: bool) {
+        self.out.push(']');
+    }
+}

@@ -1,0 +1,213 @@
+//! Keys and values as people read and write them on one line.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value as Json};
+
+use super::address::{HEX, Hex};
+use super::decode;
+use super::error::{EncodeError, Problem, shorten};
+use super::form::{JsonText, JsonTree};
+use super::number::Whole;
+use super::plan::{Plan, Shape, Step, fields};
+use super::scalar::{Meaning, Scalar};
+
+impl Plan {
+    /// What people write for a key or value to bytes: `6`, `-1`, `0x1f`, `true`, the name of an
+    /// enum's value, text, `10.0.0.1`, `fe80::1`, `aa:bb:cc:dd:ee:ff`, JSON, or `hex:0a0b`. A
+    /// record with a single field takes that field's value bare.
+    pub fn parse(&self, text: &str) -> Result<Vec<u8>, EncodeError> {
+        self.read(text)
+            .and_then(|json| self.encode(&json))
+            .map_err(|error| error.with_example(self.example()))
+    }
+
+    /// Compact, for tables and log lines, and such that `parse` takes it back. Scalars are bare;
+    /// all else is JSON, in which integers of 64 bits are bare too. Bytes of another length than
+    /// the type's are shown as such.
+    pub fn show(&self, bytes: &[u8]) -> String {
+        if self.check(bytes).is_err() {
+            return Hex(bytes).to_string();
+        }
+        let mut out = String::new();
+        if let Shape::Scalar(scalar) = &self.steps[0].shape {
+            return match (&scalar.meaning, scalar.render(bytes, &mut JsonTree)) {
+                // A bare digit is a number.
+                (Meaning::Char, json) => json.to_string(),
+                (_, Json::String(text)) if is_plain(&text) => text,
+                (_, json) => json.to_string(),
+            };
+        }
+        decode::part(&self.steps, 0, bytes, &mut JsonText { out: &mut out, quote_large: false });
+        out
+    }
+
+    /// A value that `parse` takes, with made-up contents: for help and error messages. Cut short
+    /// if the type is long.
+    pub fn example(&self) -> String {
+        const LONGEST: usize = 240;
+        let text = if let Shape::Scalar(scalar) = &self.steps[0].shape {
+            sample(scalar).trim_matches('"').to_owned()
+        } else {
+            let mut text = String::new();
+            example(&self.steps, 0, &mut text, LONGEST);
+            text
+        };
+        match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        }
+    }
+
+    fn read(&self, text: &str) -> Result<Json, EncodeError> {
+        let trimmed = text.trim();
+        if text.starts_with(HEX) {
+            return Ok(Json::from(trimmed));
+        }
+        let json = || {
+            serde_json::from_str::<Json>(trimmed).map_err(|error| {
+                let (got, why) = (shorten(trimmed), error.to_string());
+                EncodeError::new("", Problem::Syntax { got, why })
+            })
+        };
+        let quoted = trimmed.starts_with('"');
+        let object_or_list = trimmed.starts_with(['{', '[']);
+        match (&self.steps[0].shape, single(&self.steps)) {
+            (Shape::Scalar(scalar), _) => match scalar.meaning {
+                // The quotes may belong to the text.
+                Meaning::Text if quoted => Ok(json().unwrap_or_else(|_| Json::from(text))),
+                Meaning::Text => Ok(Json::from(text)),
+                _ if quoted => json(),
+                _ => Ok(bare_json(scalar, trimmed)),
+            },
+            _ if object_or_list => json(),
+            (Shape::Record { .. }, Some((names, scalar))) => {
+                let value = if quoted { json()? } else { bare_json(scalar, trimmed) };
+                Ok(names.into_iter().rev().fold(value, |value, name| {
+                    Json::Object(Map::from_iter([(name.to_owned(), value)]))
+                }))
+            }
+            _ if quoted => json(),
+            // An address, or the encoder's complaint.
+            _ => Ok(Json::from(trimmed)),
+        }
+    }
+}
+
+/// The scalar's value without quotes.
+pub(super) fn bare(scalar: &Scalar, at: &[u8]) -> String {
+    match scalar.render(at, &mut JsonTree) {
+        Json::String(text) => text,
+        json => json.to_string(),
+    }
+}
+
+/// Fits on a line without quotes, and cannot be taken for anything else.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.trim() == text
+        && !text.starts_with('"')
+        && !text.chars().any(char::is_control)
+}
+
+fn bare_json(scalar: &Scalar, text: &str) -> Json {
+    match scalar.meaning {
+        Meaning::Char if Whole::from_text(text).is_some() => {
+            serde_json::from_str(text).unwrap_or_else(|_| Json::from(text))
+        }
+        _ => Json::from(text),
+    }
+}
+
+/// The names that lead to the only scalar of a record, and that scalar.
+fn single(steps: &[Step]) -> Option<(Vec<&str>, &Scalar)> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    loop {
+        match &steps[at].shape {
+            Shape::Scalar(scalar) => return Some((names, scalar)),
+            Shape::Array { .. } => return None,
+            Shape::Record { .. } => {
+                let mut fields = fields(steps, at);
+                let (field, None) = (fields.next()?, fields.next()) else { return None };
+                names.push(field.name.as_str());
+                at = steps.iter().position(|step| std::ptr::eq(step, field))?;
+            }
+        }
+    }
+}
+
+/// Appends an example until it is long enough.
+fn example(steps: &[Step], at: usize, text: &mut String, longest: usize) {
+    /// Elements shown of an array.
+    const SHOWN: usize = 4;
+    let step = &steps[at];
+    if text.len() > longest {
+        return;
+    }
+    match &step.shape {
+        Shape::Scalar(scalar) => text.push_str(&sample(scalar)),
+        Shape::Record { .. } => {
+            text.push('{');
+            example_fields(steps, at, text, longest);
+            text.push('}');
+        }
+        Shape::Array { length, .. } => {
+            text.push('[');
+            for index in 0..if *length > SHOWN { 1 } else { *length } {
+                if index > 0 {
+                    text.push(',');
+                }
+                example(steps, at + 1, text, longest);
+            }
+            if *length > SHOWN {
+                let _ = write!(text, ",… {length} in all");
+            }
+            text.push(']');
+        }
+    }
+}
+
+fn example_fields(steps: &[Step], at: usize, text: &mut String, longest: usize) {
+    let mut field = at + 1;
+    while field < steps[at].end && text.len() <= longest {
+        let step = &steps[field];
+        if let Shape::Record { anonymous: true, .. } = step.shape {
+            example_fields(steps, field, text, longest);
+        } else {
+            if !text.ends_with('{') {
+                text.push(',');
+            }
+            let _ = write!(text, "{}:", Json::from(step.name.as_str()));
+            example(steps, field, text, longest);
+        }
+        field = step.end;
+        if let Shape::Record { is_union: true, .. } = steps[at].shape {
+            // One member is all that a union takes.
+            return;
+        }
+    }
+}
+
+fn sample(scalar: &Scalar) -> String {
+    let bytes = scalar.load.bytes();
+    match &scalar.meaning {
+        Meaning::Signed if scalar.load.bits() == 1 => "-1".to_owned(),
+        Meaning::Unsigned | Meaning::Signed => "1".to_owned(),
+        Meaning::HexNumber => r#""0x1""#.to_owned(),
+        Meaning::Pointer => r#""0x1000""#.to_owned(),
+        Meaning::Bool => "true".to_owned(),
+        Meaning::Char => r#""a""#.to_owned(),
+        Meaning::Enum(names) => match names.names().next() {
+            Some(name) => Json::from(name).to_string(),
+            None => "1".to_owned(),
+        },
+        Meaning::Float => "0.5".to_owned(),
+        Meaning::Text => format!("{:?}", &"text"[..bytes.min(4)]),
+        Meaning::Ipv4 => r#""10.0.0.1""#.to_owned(),
+        Meaning::Ipv6 => r#""fe80::1""#.to_owned(),
+        Meaning::Mac => r#""02:00:00:00:00:01""#.to_owned(),
+        Meaning::Opaque if bytes <= 16 => format!("\"{}\"", Hex(&vec![0; bytes])),
+        Meaning::Opaque => format!("\"hex:00… {bytes} bytes in all\""),
+    }
+}
