@@ -1,0 +1,219 @@
+//! What a watch says, in order: Header, then for each map Series before the batches that carry
+//! their values, and Sync once.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bpfgate_proto::name::{MapGlob, MapName};
+
+use super::source::CounterKind;
+
+/// One message of a watch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchMessage {
+    /// First.
+    Header(Header),
+    /// Once for each series, before its first value.
+    Series(Series),
+    /// What a sweep found.
+    Batch(Batch),
+    /// Series that are no more.
+    Removed(Removed),
+    /// Every map that matched at the start has been delivered, or its trouble reported.
+    Sync(Sync),
+    /// Something is missing.
+    Loss(Loss),
+}
+
+/// How the watch was granted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// From one sweep to the next.
+    pub interval: Duration,
+    /// Maps that match now.
+    pub maps: Vec<MapName>,
+}
+
+/// One counter: a map, a key, a field of the value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Unique in the agent's life.
+    pub reference: u64,
+    /// Its map.
+    pub map: Arc<MapName>,
+    /// From the key; "cpu" last where there is a series for each CPU.
+    pub labels: Vec<Label>,
+    /// Path in the value; empty where the value is one number.
+    pub field: Arc<str>,
+    /// How it may change.
+    pub kind: CounterKind,
+    /// Nobody declared the kind.
+    pub kind_undeclared: bool,
+    /// May be empty.
+    pub unit: Arc<str>,
+    /// Since when it counts.
+    pub start_time: SystemTime,
+    /// Values are two's complement.
+    pub signed: bool,
+}
+
+/// A label of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Path of the field in the key, or "key".
+    pub name: Arc<str>,
+    /// As text.
+    pub value: Arc<str>,
+}
+
+/// The outcome of a sweep. Too many values for one message come in several with the same sweep
+/// number, of which only the last may be complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The map that was read.
+    pub map: Arc<MapName>,
+    /// Sweeps of this map since someone began to watch it, from 1.
+    pub sweep: u64,
+    /// When reading began.
+    pub read_begin: SystemTime,
+    /// When reading ended.
+    pub read_end: SystemTime,
+    /// The whole map was read: a series that is not listed had not changed at `read_end`.
+    pub complete: bool,
+    /// Whose values follow.
+    pub refs: Vec<u64>,
+    /// As many as `refs`.
+    pub values: Vec<u64>,
+    /// Sweeps that this watch was too slow for and that these totals stand for too.
+    pub coalesced: u64,
+}
+
+/// Series that are no more. Their refs are not used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Which. None where a map goes of which nothing was followed: another of its name counts
+    /// sweeps from 1.
+    pub refs: Vec<u64>,
+    /// Why.
+    pub reason: RemovedReason,
+    /// Their map.
+    pub map: Arc<MapName>,
+}
+
+/// Why series are no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovedReason {
+    /// The key is gone.
+    Deleted,
+    /// The key is gone from a map that drops keys by itself.
+    Evicted,
+    /// The map is gone.
+    MapGone,
+}
+
+/// The initial snapshot is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sync {
+    /// Series announced so far and still there.
+    pub series: u64,
+}
+
+/// Something is missing from this watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// What kind of thing.
+    pub source: LossSource,
+    /// How many series (limit) or sweeps (read error).
+    pub count: u64,
+    /// Where.
+    pub map: Arc<MapName>,
+    /// For people.
+    pub detail: String,
+}
+
+/// What kind of thing is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossSource {
+    /// The map could not be read. Said once, not with each sweep.
+    ReadError,
+    /// More series than the watch or the agent may follow. Said when the number changes.
+    Limit,
+}
+
+/// Why a watch was refused or ended.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum WatchError {
+    /// Nothing to watch.
+    #[error("a watch needs at least one selector")]
+    NoSelector,
+    /// Out of bounds.
+    #[error("watch interval {asked:?} is outside {min:?} to {max:?}")]
+    Interval {
+        /// What was asked for.
+        asked: Duration,
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// A heartbeat that would never pass.
+    #[error("watch heartbeat must be longer than 0")]
+    ZeroHeartbeat,
+    /// A part of the request is too long.
+    #[error("a watch has {count} {what}, at most {max} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The most there may be.
+        max: usize,
+    },
+    /// A matcher without a label's name.
+    #[error("a label matcher of selector {map} names no label")]
+    UnnamedLabel {
+        /// The selector's pattern.
+        map: MapGlob,
+    },
+    /// A matcher that could not match.
+    #[error("the matcher for label {label:?} of selector {map} lists no values")]
+    NoLabelValues {
+        /// The selector's pattern.
+        map: MapGlob,
+        /// The label.
+        label: String,
+    },
+    /// A selector names a map, not a pattern, that has nothing to watch.
+    #[error("map {map} has no counters: {why}")]
+    NoCounters {
+        /// The map.
+        map: MapName,
+        /// Why not.
+        why: String,
+    },
+    /// A selector names a map, not a pattern, and a field that this map does not have.
+    #[error("map {map} has no number {field:?}; it has {has}")]
+    NoSuchField {
+        /// The map.
+        map: MapName,
+        /// What was asked for.
+        field: String,
+        /// The fields there are, for people.
+        has: String,
+    },
+    /// The agent's limit.
+    #[error("the agent serves {limit} watches at a time and has them all")]
+    TooManyWatches {
+        /// The limit.
+        limit: usize,
+    },
+    /// More series went away than the agent can remember for a watch that does not read.
+    #[error("the watch read too slowly to be told of every series that went from map {map}")]
+    TooSlow {
+        /// Where.
+        map: MapName,
+    },
+    /// The agent is going down.
+    #[error("the agent is stopping")]
+    Stopping,
+}

@@ -1,0 +1,246 @@
+//! What a watch asks for, and what it was granted: checked once, here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bpfgate_proto::name::MapGlob;
+
+use super::hub::WatchLimits;
+use super::message::WatchError;
+
+/// The shortest interval.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// The longest interval.
+pub const INTERVAL_MAX: Duration = Duration::from_hours(1);
+/// The interval where none is asked for.
+pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Every changed key is held against every selector, so their number is bounded.
+const SELECTORS_MAX: usize = 64;
+const MATCHERS_MAX: usize = 16;
+const VALUES_MAX: usize = 1024;
+const FIELDS_MAX: usize = 256;
+
+/// Which counters to follow, and how.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    /// At least one.
+    pub selectors: Vec<Selector>,
+    /// Once or for as long as someone listens.
+    pub mode: WatchMode,
+    /// [`INTERVAL_MIN`] to [`INTERVAL_MAX`]; [`INTERVAL_DEFAULT`] if absent.
+    pub interval: Option<Duration>,
+    /// Send only what changed. Off: every series with every sweep.
+    pub suppress_unchanged: bool,
+    /// With `suppress_unchanged`: send every series at least this often.
+    pub heartbeat: Option<Duration>,
+    /// What becomes of per-CPU values.
+    pub cpu: CpuMode,
+    /// The most series to follow; 0 for the agent's limit.
+    pub max_series: usize,
+}
+
+/// Which series: those of a matching map, with matching labels, of the named fields.
+#[derive(Debug, Clone)]
+pub struct Selector {
+    /// On map names.
+    pub map: MapGlob,
+    /// All must match.
+    pub labels: Vec<LabelMatcher>,
+    /// Paths in the value, each with all that is within it; none for all.
+    pub fields: Vec<String>,
+}
+
+/// A condition on a label. A label that a series does not have counts as empty.
+#[derive(Debug, Clone)]
+pub struct LabelMatcher {
+    /// Its name.
+    pub label: String,
+    /// How.
+    pub op: MatchOp,
+    /// At least one.
+    pub values: HashSet<String>,
+}
+
+/// How a label is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchOp {
+    /// It is one of the values.
+    In,
+    /// It is none of the values.
+    NotIn,
+}
+
+/// How long a watch lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchMode {
+    /// Until Sync.
+    Once,
+    /// Until someone ends it.
+    Stream,
+}
+
+/// What becomes of a per-CPU map's values. Others have one value either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CpuMode {
+    /// Added up, wrapping at 64 bits.
+    Sum,
+    /// A series for each possible CPU, told apart by the label "cpu".
+    Each,
+}
+
+impl LabelMatcher {
+    pub(super) fn matches(&self, value: &str) -> bool {
+        self.values.contains(value) == (self.op == MatchOp::In)
+    }
+}
+
+impl WatchRequest {
+    /// Everything that one selector matches, by the agent's defaults.
+    pub fn of(selector: Selector) -> Self {
+        Self {
+            selectors: vec![selector],
+            mode: WatchMode::Stream,
+            interval: None,
+            suppress_unchanged: true,
+            heartbeat: None,
+            cpu: CpuMode::Sum,
+            max_series: 0,
+        }
+    }
+}
+
+impl Selector {
+    /// All series of the matching maps.
+    pub fn all_of(map: MapGlob) -> Self {
+        Self { map, labels: Vec::new(), fields: Vec::new() }
+    }
+
+    /// The map it names, if it names one rather than a pattern.
+    pub(super) fn names_one_map(&self) -> bool {
+        !self.map.as_str().contains(['*', '?'])
+    }
+}
+
+/// A request that was found good, with what it left open filled in.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) selectors: Vec<Selector>,
+    pub(super) mode: WatchMode,
+    pub(super) interval: Duration,
+    /// How often every series is sent, changed or not; `None` for never.
+    pub(super) resend: Option<Duration>,
+    pub(super) cpu: CpuMode,
+    pub(super) max_series: usize,
+}
+
+impl Terms {
+    pub(super) fn of(request: WatchRequest, limits: &WatchLimits) -> Result<Self, WatchError> {
+        let WatchRequest {
+            selectors,
+            mode,
+            interval,
+            suppress_unchanged,
+            heartbeat,
+            cpu,
+            max_series,
+        } = request;
+        if selectors.is_empty() {
+            return Err(WatchError::NoSelector);
+        }
+        at_most(SELECTORS_MAX, selectors.len(), "selectors")?;
+        selectors.iter().try_for_each(check_selector)?;
+        let interval = interval.unwrap_or(INTERVAL_DEFAULT);
+        if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+            let (min, max) = (INTERVAL_MIN, INTERVAL_MAX);
+            return Err(WatchError::Interval { asked: interval, min, max });
+        }
+        if heartbeat.is_some_and(|heartbeat| heartbeat.is_zero()) {
+            return Err(WatchError::ZeroHeartbeat);
+        }
+        let resend = if suppress_unchanged { heartbeat } else { Some(Duration::ZERO) };
+        let limit = limits.series_per_watch;
+        let max_series = if max_series == 0 { limit } else { max_series.min(limit) };
+        Ok(Self { selectors, mode, interval, resend, cpu, max_series })
+    }
+}
+
+fn check_selector(selector: &Selector) -> Result<(), WatchError> {
+    at_most(MATCHERS_MAX, selector.labels.len(), "label matchers in a selector")?;
+    at_most(FIELDS_MAX, selector.fields.len(), "fields in a selector")?;
+    for LabelMatcher { label, values, op: _ } in &selector.labels {
+        let map = selector.map.clone();
+        if label.is_empty() {
+            return Err(WatchError::UnnamedLabel { map });
+        }
+        if values.is_empty() {
+            return Err(WatchError::NoLabelValues { map, label: label.clone() });
+        }
+        at_most(VALUES_MAX, values.len(), "values in a label matcher")?;
+    }
+    Ok(())
+}
+
+fn at_most(max: usize, count: usize, what: &'static str) -> Result<(), WatchError> {
+    if count > max { Err(WatchError::TooMany { what, count, max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(change: impl FnOnce(&mut WatchRequest)) -> Result<Terms, String> {
+        let mut request = WatchRequest::of(Selector::all_of("o/*".parse().unwrap()));
+        change(&mut request);
+        Terms::of(request, &WatchLimits::default()).map_err(|error| error.to_string())
+    }
+
+    fn matcher(label: &str, values: usize) -> LabelMatcher {
+        let values = (0..values).map(|n| n.to_string()).collect();
+        LabelMatcher { label: label.to_owned(), op: MatchOp::In, values }
+    }
+
+    #[test]
+    fn absent_terms_get_defaults() {
+        let limits = WatchLimits::default();
+        let granted = terms(|_| {}).unwrap();
+        assert_eq!(granted.interval, INTERVAL_DEFAULT);
+        assert_eq!(granted.resend, None);
+        assert_eq!(granted.max_series, limits.series_per_watch);
+        assert_eq!(terms(|r| r.max_series = 7).unwrap().max_series, 7);
+        let granted = terms(|r| r.max_series = usize::MAX).unwrap();
+        assert_eq!(granted.max_series, limits.series_per_watch);
+        let granted = terms(|r| r.suppress_unchanged = false).unwrap();
+        assert_eq!(granted.resend, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn intervals_have_bounds_that_the_error_names() {
+        for asked in [INTERVAL_MIN, INTERVAL_MAX] {
+            assert_eq!(terms(|r| r.interval = Some(asked)).unwrap().interval, asked);
+        }
+        let ten_years = Duration::from_hours(10 * 365 * 24);
+        for asked in [Duration::ZERO, Duration::from_nanos(1), ten_years] {
+            let said = terms(|r| r.interval = Some(asked)).unwrap_err();
+            assert!(said.contains("50ms to 3600s"), "{said}");
+        }
+    }
+
+    #[test]
+    fn requests_that_cannot_work_say_why() {
+        type Change = fn(&mut WatchRequest);
+        let cases: [(Change, &str); 7] = [
+            (|r| r.selectors.clear(), "at least one selector"),
+            (|r| r.selectors = vec![r.selectors[0].clone(); 65], "65 selectors, at most 64"),
+            (|r| r.heartbeat = Some(Duration::ZERO), "longer than 0"),
+            (|r| r.selectors[0].labels.push(matcher("", 1)), "selector o/* names no label"),
+            (|r| r.selectors[0].labels.push(matcher("dport", 0)), "\"dport\" of selector o/*"),
+            (|r| r.selectors[0].labels.push(matcher("dport", 1025)), "1025 values"),
+            (|r| r.selectors[0].fields = vec![String::new(); 257], "257 fields"),
+        ];
+        for (change, part) in cases {
+            let said = terms(change).unwrap_err();
+            assert!(said.contains(part), "{said}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the hub needs to know of a map, and nothing else: the registry implements it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bpfgate_proto::name::MapName;
+use bpfgate_proto::value::Schema;
+
+/// A map whose numbers can be watched.
+pub trait CounterSource: Send + Sync + 'static {
+    /// Tells this map from an earlier or later one of the same name: the kernel's id.
+    fn id(&self) -> u32;
+
+    /// Its stable name.
+    fn name(&self) -> &MapName;
+
+    /// What its bytes mean, where that is known.
+    fn schema(&self) -> Option<&Schema>;
+
+    /// In bytes.
+    fn key_size(&self) -> usize;
+
+    /// In bytes; of one CPU's value for a per-CPU map.
+    fn value_size(&self) -> usize;
+
+    /// The number of possible CPUs for a per-CPU map. Each of its values then comes as one for
+    /// each CPU, `value_size` rounded up to 8 bytes apart.
+    fn cpus(&self) -> Option<usize>;
+
+    /// What may become of a key.
+    fn key_life(&self) -> KeyLife;
+
+    /// When the map was made: since when its counters count.
+    fn created_at(&self) -> SystemTime;
+
+    /// What was declared of its numbers.
+    fn counters(&self) -> &[CounterSpec];
+
+    /// One pass over the whole map by batched reads, key and value to `visit`. Blocks. False if
+    /// the end was not reached, so that a key's absence means nothing.
+    fn sweep(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<bool>;
+}
+
+/// The maps that there are.
+pub trait Sources: Send + Sync + 'static {
+    /// All of them, now. Must not call back into the hub.
+    fn list(&self) -> Vec<Arc<dyn CounterSource>>;
+
+    /// A number that changes after every map that comes or goes.
+    fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
+}
+
+/// What may become of a key that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyLife {
+    /// An array's slot: a `u32` index that is always there.
+    Fixed,
+    /// A hash's key: there until someone deletes it.
+    Deletable,
+    /// An LRU hash's key: the kernel may drop it too.
+    Evictable,
+}
+
+/// What a number in a map's value counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterSpec {
+    /// Path of the field: "rx.bytes"; empty for a value that is one number. Applies to all numbers
+    /// within the field.
+    pub field: String,
+    /// How it may change.
+    pub kind: CounterKind,
+    /// "By", "packets", as UCUM writes them. May be empty.
+    pub unit: String,
+}
+
+/// How a number may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CounterKind {
+    /// Only grows, except for a reset.
+    Monotonic,
+    /// Up and down.
+    Gauge,
+    /// One slot of an array of counts; slot n counts values in [2^n, 2^(n+1)).
+    Histogram,
+}
+
+/// Whether a path names a field or something within it: "rx" covers "rx.bytes" and "rx[2]".
+pub(super) fn covers(path: &str, leaf: &str) -> bool {
+    leaf.strip_prefix(path).is_some_and(|rest| {
+        path.is_empty() || rest.is_empty() || rest.starts_with('.') || rest.starts_with('[')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_path_covers_what_lies_within_it() {
+        for (path, leaf) in [("", "a.b"), ("a", "a"), ("a", "a.b"), ("a", "a[3]"), ("a.b", "a.b")] {
+            assert!(covers(path, leaf), "{path:?} {leaf:?}");
+        }
+        for (path, leaf) in [("a", "ab"), ("a.b", "a"), ("b", "a.b"), ("a", "")] {
+            assert!(!covers(path, leaf), "{path:?} {leaf:?}");
+        }
+    }
+}
