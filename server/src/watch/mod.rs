@@ -30,6 +30,9 @@ mod sweeper;
 mod view;
 pub mod watcher;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use hub::{Hub, WatchLimits};
 pub use message::{

@@ -1,0 +1,9 @@
+//! The hub over maps that a test makes up, in tokio's paused time.
+
+mod conflation;
+mod fake;
+mod fold;
+mod lifecycle;
+mod limits;
+mod model;
+mod protocol;
