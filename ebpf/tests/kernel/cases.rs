@@ -52,15 +52,10 @@ pub(crate) fn cases() -> Vec<Case> {
     let v6 = ETHERNET + 40;
     let body = [0; 8];
 
-    let chain = options(
-        ROUTING,
-        0,
-        &options(
-            DESTINATION,
-            1,
-            &options(FRAGMENT, 0, &fragment(AH, 0, &authentication(UDP, &body))),
-        ),
-    );
+    let last = options(UDP, 0, &body);
+    let authenticated = authentication(DESTINATION, &last);
+    let fragments = fragment(AH, 0, &authenticated);
+    let chain = options(ROUTING, 0, &options(FRAGMENT, 1, &fragments));
     let eight = (0..8).fold(body.to_vec(), |inner, depth| {
         options(if depth == 0 { TCP } else { DESTINATION }, 0, &inner)
     });
@@ -96,10 +91,10 @@ pub(crate) fn cases() -> Vec<Case> {
             &[
                 (v6, HOP_BY_HOP),
                 (v6 + 4, ROUTING),
-                (v6 + 8 + 4, DESTINATION),
-                (v6 + 8 + 16 + 4, FRAGMENT),
-                (v6 + 8 + 16 + 8 + 4, AH),
-                (v6 + 8 + 16 + 8 + 8 + 4, UDP),
+                (v6 + 8 + 4, FRAGMENT),
+                (v6 + 8 + 16 + 4, AH),
+                (v6 + 8 + 16 + 8 + 4, DESTINATION),
+                (v6 + 8 + 16 + 8 + 24 + 4, UDP),
             ],
         ),
         case(
@@ -110,7 +105,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(
             // What looks like destination options is the middle of something.
             "IPv6 later fragment of an extension",
-            ethernet(&[], IPV6, &ipv6(FRAGMENT, &fragment(DESTINATION, 185, &eight))),
+            ethernet(&[], IPV6, &ipv6(FRAGMENT, &fragment(DESTINATION, 185, &last))),
             &[(v6, FRAGMENT), (v6 + 4, DESTINATION)],
         ),
         case(

@@ -70,8 +70,8 @@ fn calls_of_32_bit_processes_count_apart() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("i386");
         tiny_elf::write_i386_call(&path, NUMBER);
-        match Command::new(&path).status() {
-            Ok(status) => assert!(status.success(), "{status}"),
+        match tiny_elf::run(&mut Command::new(&path)) {
+            Ok((_, status)) => assert!(status.success(), "{status}"),
             // ENOEXEC: the kernel runs no 32-bit programs.
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
                 eprintln!("skipped: this kernel lacks CONFIG_IA32_EMULATION");

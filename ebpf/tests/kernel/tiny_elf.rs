@@ -1,8 +1,22 @@
 //! Executables of a hundred bytes, so that a thousand of them start in a second.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::{fs, io, thread};
+
+/// Runs a program that the test has just written.
+pub(crate) fn run(program: &mut Command) -> io::Result<(u32, ExitStatus)> {
+    loop {
+        match program.spawn() {
+            // A process that another thread has forked meanwhile holds the file open for writing
+            // until it becomes another program itself.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            Err(error) => return Err(error),
+            Ok(mut child) => return Ok((child.id(), child.wait()?)),
+        }
+    }
+}
 
 /// Writes an executable of x86-64 that exits with 0.
 pub(crate) fn write_exit(path: &Path) {
