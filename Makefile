@@ -1,0 +1,27 @@
+# Each target does its own set-up: `make demo` and `make test` work on a fresh Debian 12 or
+# Ubuntu 24.04, as root or with sudo. scripts/setup.sh says what it installs and why.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench check
+
+# Arguments for the tests or the benchmarks: make test ARGS='-p bpfgate-tests lookup'
+ARGS ?=
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Packets counted in the kernel, read and watched by a user without rights
+	@scripts/setup.sh build demo
+	@scripts/demo.sh
+
+test: ## Unit, integration, doc and end-to-end tests on the running kernel
+	@scripts/setup.sh build kernel-test
+	@scripts/test.sh $(ARGS)
+
+bench: ## The performance contract: a table, and target/bench/report.json
+	@scripts/setup.sh build kernel-test
+	@scripts/bench.sh $(ARGS)
+
+check: ## Formatting, lints, documentation, licences and advisories
+	@scripts/setup.sh build check
+	@scripts/check.sh
