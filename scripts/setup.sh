@@ -17,11 +17,11 @@ cargo_deny_version=0.20.2
 missing=() # packages, as Debian calls them
 reasons=() # one each
 
-# need PACKAGE REASON PROBE…: PACKAGE is missing if PROBE fails.
+# need PACKAGE REASON PROBE…: PACKAGE is missing if PROBE fails. The first reason stands.
 need() {
     local package=$1 reason=$2
     shift 2
-    if ! "$@" >/dev/null 2>&1; then
+    if [[ " ${missing[*]} " != *" $package "* ]] && ! "$@" >/dev/null 2>&1; then
         missing+=("$package")
         reasons+=("$reason")
     fi
@@ -104,21 +104,23 @@ install_missing() {
 
     step "Installing what is missing on this $name"
     list_missing
-    local log packages=()
-    log=$(mktemp)
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >"$log" 2>&1 || {
-        cat "$log" >&2
-        warn "apt-get update failed; trying with the package lists that are here"
-    }
+    apt_get update || warn "apt-get update failed; trying with the package lists that are here"
+    local packages=()
     for i in "${!missing[@]}"; do
         mapfile -t -O "${#packages[@]}" packages < <(as_this_system_calls "${missing[i]}")
     done
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1 || {
-        cat "$log" >&2
+    apt_get install -y --no-install-recommends "${packages[@]}" ||
         die "apt-get could not install ${packages[*]}"
+}
+
+# apt-get without questions, and without a word unless it fails.
+apt_get() {
+    local output
+    output=$(as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null) || {
+        printf '%s\n' "$output" >&2
+        return 1
     }
-    rm -f "$log"
 }
 
 list_missing() {
@@ -128,7 +130,8 @@ list_missing() {
     done
 }
 
-has_package() { apt-cache show "$1" >/dev/null 2>&1; }
+# Whether apt can install it: Debian knows the names of packages it does not have.
+has_package() { [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) == *"Candidate: "[!\(]* ]]; }
 
 # A package's names here, one a line.
 as_this_system_calls() {
@@ -162,9 +165,10 @@ ensure_bpftool() {
 # ---- Rust ---------------------------------------------------------------------------------------
 
 # Through rustup, or a cargo of the distribution's that is new enough.
-rust_is_there() {
-    as_builder rustup --version >/dev/null 2>&1 || cargo_is_new_enough
-}
+rust_is_there() { has_rustup || cargo_is_new_enough; }
+
+# Not by asking rustup: it would first install the toolchain, without a word.
+has_rustup() { as_builder sh -c 'command -v rustup' >/dev/null; }
 
 cargo_is_new_enough() {
     local version
@@ -176,7 +180,7 @@ ensure_rust() {
     if ! rust_is_there; then
         install_rustup
     fi
-    if as_builder rustup --version >/dev/null 2>&1; then
+    if has_rustup; then
         ensure_toolchain
     fi
 }
@@ -184,8 +188,7 @@ ensure_rust() {
 install_rustup() {
     if has apt-get && has_package rustup; then
         step "Installing the package rustup: it installs Rust $rust_channel, which compiles bpfgate"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
-            install -y --no-install-recommends rustup >/dev/null
+        apt_get install -y --no-install-recommends rustup || die "apt-get could not install rustup"
         return
     fi
 
@@ -210,12 +213,14 @@ install_rustup() {
 
 ensure_toolchain() {
     local have
-    have=$(as_builder rustup +"$rust_channel" component list --installed 2>/dev/null) || have=''
-    if ! grep -q '^clippy' <<<"$have" || ! grep -q '^rustfmt' <<<"$have"; then
-        step "Installing Rust $rust_channel with its linter and formatter (rust-toolchain.toml)"
-        as_builder rustup -q toolchain install "$rust_channel" --profile minimal \
-            --component clippy --component rustfmt --no-self-update >/dev/null
+    have=$(as_builder rustup toolchain list)
+    if grep -q "^$rust_channel-" <<<"$have"; then
+        have=$(as_builder rustup component list --toolchain "$rust_channel" --installed)
+        grep -q '^clippy' <<<"$have" && grep -q '^rustfmt' <<<"$have" && return
     fi
+    step "Installing Rust $rust_channel with its linter and formatter (rust-toolchain.toml)"
+    as_builder rustup -q toolchain install "$rust_channel" --profile minimal \
+        --component clippy --component rustfmt --no-self-update >/dev/null
 }
 
 # ---- For the kernel tests and the demo ----------------------------------------------------------
