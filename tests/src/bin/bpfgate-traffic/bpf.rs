@@ -1,75 +1,104 @@
-//! bpf(2) called directly, to show what the kernel lets this process do without the agent.
+//! bpf(2) called directly: what the kernel lets this process do without the agent, and, as root,
+//! what of anybody's is loaded.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
-/// As much of `union bpf_attr` as the commands below read; the kernel takes the rest as zero.
+const MAP_CREATE: libc::c_long = 0;
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+const MAP_GET_NEXT_ID: libc::c_long = 12;
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+
+/// As much of `union bpf_attr` as these commands read; the kernel takes the rest as zero.
 #[repr(C, align(8))]
 #[derive(Default)]
 struct Attr {
     words: [u32; 16],
 }
 
-/// Commands that no process without rights may use. `unprivileged_bpf_disabled = 0` in the kernel
-/// would allow the first one, never the second.
-const ATTEMPTS: [Attempt; 2] = [
-    // An array of one: map_type, key_size, value_size, max_entries.
-    Attempt { name: "BPF_MAP_CREATE", command: 0, attr: &[2, 4, 8, 1], makes_fd: true },
-    // The first map of the host: start_id, next_id.
-    Attempt { name: "BPF_MAP_GET_NEXT_ID", command: 12, attr: &[0, 0], makes_fd: false },
-];
-
-struct Attempt {
-    name: &'static str,
-    command: libc::c_long,
-    attr: &'static [u32],
-    makes_fd: bool,
-}
-
-/// Makes each attempt and prints a line about it. 0 if the kernel refused all, 3 if it let one through.
+/// Tries what no process without rights may do and prints a line about each. 0 if the kernel
+/// refused all, 3 if it let one through. `unprivileged_bpf_disabled = 0` lets the first one through,
+/// nothing the second.
 pub(crate) fn attempt() -> Result<ExitCode> {
-    let mut refused = true;
-    for attempt in &ATTEMPTS {
-        match attempt.call() {
-            Ok(()) => {
-                println!("bpf({}) = 0", attempt.name);
-                refused = false;
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EPERM) => {
-                    println!("bpf({}) = EPERM (operation not permitted)", attempt.name);
-                }
-                // It was allowed to look; there was nothing.
-                Some(libc::ENOENT) if !attempt.makes_fd => {
-                    println!("bpf({}) = ENOENT (there is none)", attempt.name);
-                    refused = false;
-                }
-                _ => bail!("bpf({}): {error}", attempt.name),
-            },
-        }
-    }
-    Ok(if refused { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    let created = describe("BPF_MAP_CREATE", create_array())?;
+    let looked = describe("BPF_MAP_GET_NEXT_ID", next_id(MAP_GET_NEXT_ID, 0))?;
+    Ok(if created || looked { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
-impl Attempt {
-    fn call(&self) -> io::Result<()> {
-        let mut attr = Attr::default();
-        attr.words[..self.attr.len()].copy_from_slice(self.attr);
-        // SAFETY: `attr` is readable and writable for the length given, and neither command keeps
-        // the pointer.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, self.command, &raw mut attr, size_of::<Attr>()) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
+/// Whether it was let through.
+fn describe<T>(command: &str, result: io::Result<T>) -> Result<bool> {
+    match result {
+        Ok(_) => {
+            println!("bpf({command}): allowed");
+            Ok(true)
         }
-        if self.makes_fd {
-            let fd = RawFd::try_from(result).map_err(io::Error::other)?;
-            // SAFETY: this command returns a new descriptor that nobody else owns.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            println!("bpf({command}): EPERM, operation not permitted");
+            Ok(false)
         }
-        Ok(())
+        Err(error) => bail!("bpf({command}): {error}"),
     }
+}
+
+/// Ids of all that is loaded on this host.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ids {
+    programs: Vec<u32>,
+    maps: Vec<u32>,
+    links: Vec<u32>,
+}
+
+/// Lists them. Needs root.
+pub(crate) fn ids() -> Result<Ids> {
+    let all = |command, what| {
+        ids_of(command).with_context(|| format!("could not list the kernel's {what} (needs root)"))
+    };
+    Ok(Ids {
+        programs: all(PROG_GET_NEXT_ID, "programs")?,
+        maps: all(MAP_GET_NEXT_ID, "maps")?,
+        links: all(LINK_GET_NEXT_ID, "links")?,
+    })
+}
+
+fn ids_of(command: libc::c_long) -> io::Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    while let Some(id) = next_id(command, ids.last().copied().unwrap_or(0))? {
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// The id that follows `start`, if there is one.
+fn next_id(command: libc::c_long, start: u32) -> io::Result<Option<u32>> {
+    let mut attr = Attr::default();
+    attr.words[0] = start;
+    match bpf(command, &mut attr) {
+        Ok(_) => Ok(Some(attr.words[1])),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An array of one `u64`, which goes away at once.
+fn create_array() -> io::Result<()> {
+    let mut attr = Attr::default();
+    // map_type (array), key_size, value_size, max_entries.
+    attr.words[..4].copy_from_slice(&[2, 4, 8, 1]);
+    let fd = bpf(MAP_CREATE, &mut attr)?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: this command returns a new descriptor that nobody else owns.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(())
+}
+
+fn bpf(command: libc::c_long, attr: &mut Attr) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is readable and writable for the length given, none of the commands above
+    // keeps the pointer, and none reads a pointer out of it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<Attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

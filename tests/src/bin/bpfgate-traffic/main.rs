@@ -6,11 +6,11 @@
 //! bpfgate-traffic tcp  --to ::1 --bytes 100000
 //! bpfgate-traffic ping --to 127.0.0.1 --count 10
 //! bpfgate-traffic frame --interface veth0 --hex '33:33:00:00:00:01 …'
-//! bpfgate-traffic bpf-attempt
 //! ```
 //!
-//! The first four print one line of JSON, a [`report::Report`]. `bpf-attempt` calls bpf(2) itself
-//! and ends with 0 if it was refused, 3 if it was let through.
+//! Each prints one line of JSON, a [`report::Report`]. Two more commands call bpf(2) themselves:
+//! `bpf-attempt` ends with 0 if it was refused, 3 if it was let through; `bpf-ids` lists what is
+//! loaded, to see that nothing was left behind.
 
 mod bpf;
 mod frame;
@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// Sends known traffic and prints what a counter on the link should have seen.
 #[derive(Parser)]
@@ -45,6 +46,8 @@ enum Command {
     Frame(frame::Args),
     /// Calls bpf(2) directly; ends with 0 if the kernel refused, 3 if it did not.
     BpfAttempt,
+    /// Ids of all programs, maps and links on this host. Needs root.
+    BpfIds,
 }
 
 fn main() -> ExitCode {
@@ -58,13 +61,17 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    let report = match command {
-        Command::Udp(args) => udp::send(&args)?,
-        Command::Tcp(args) => tcp::send(&args)?,
-        Command::Ping(args) => ping::send(&args)?,
-        Command::Frame(args) => frame::send(&args)?,
-        Command::BpfAttempt => return bpf::attempt(),
-    };
-    println!("{}", serde_json::to_string(&report)?);
+    match command {
+        Command::Udp(args) => print(&udp::send(&args)?),
+        Command::Tcp(args) => print(&tcp::send(&args)?),
+        Command::Ping(args) => print(&ping::send(&args)?),
+        Command::Frame(args) => print(&frame::send(&args)?),
+        Command::BpfIds => print(&bpf::ids()?),
+        Command::BpfAttempt => bpf::attempt(),
+    }
+}
+
+fn print(result: &impl Serialize) -> Result<ExitCode> {
+    println!("{}", serde_json::to_string(result)?);
     Ok(ExitCode::SUCCESS)
 }
