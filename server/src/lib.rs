@@ -1,13 +1,16 @@
 //! The agent: the only process that calls bpf(2).
 //!
-//! Imports go one way: `rpc, layer -> policy, watch, core -> broker -> elf, sys`.
+//! Imports go one way: `agent -> listen, layer, rpc -> policy, core -> watch, broker -> elf, sys`.
 
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod broker;
+pub mod config;
 pub mod core;
 pub mod elf;
 pub mod layer;
+pub mod listen;
 pub mod policy;
 pub mod rpc;
 pub mod sys;

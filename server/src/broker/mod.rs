@@ -1,1 +1,112 @@
-//! broker.
+//! Privileged acts: the only caller of commands that make a kernel object.
+//!
+//! The interface is plain data in, descriptors out, so that the broker can live in a process of
+//! its own. It knows no map names, owners or limits; those are `core`'s.
+
+mod attach;
+mod create;
+mod load;
+mod open;
+mod uprobe;
+
+use std::io;
+
+pub use attach::{Attachment, Rate, Target, XdpMode, attach};
+pub use create::{MapRequest, create_map};
+pub use load::{Loaded, LoadedProgram, load, program_type_name};
+pub use open::{btf_of, open_id, open_pin};
+
+pub use crate::elf::Direction;
+
+/// An act that failed, naming the attempt. The source is the kernel's answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel made no map.
+    #[error("could not create map {name}")]
+    CreateMap {
+        /// The map's name within its object.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The first contents of a map, or its freeze, were refused.
+    #[error("could not fill map {name}")]
+    FillMap {
+        /// The map's name within its object.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel did not take the object's BTF.
+    #[error("could not load the object's BTF")]
+    LoadBtf(#[source] io::Error),
+    /// The verifier said no.
+    #[error("the verifier rejects program {program}: {reason}")]
+    Rejected {
+        /// The C function's name.
+        program: String,
+        /// The log's last telling line.
+        reason: String,
+        /// What the verifier wrote.
+        log: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel did not take the program, and not because of its instructions.
+    #[error("could not load program {program}")]
+    LoadProgram {
+        /// The C function's name.
+        program: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A map could not be opened.
+    #[error("could not open {reference}")]
+    OpenMap {
+        /// `id:7`, `pin:a/b`.
+        reference: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// What to attach to is not there.
+    #[error("there is no {what} {name}")]
+    NoTarget {
+        /// "interface", "tracepoint", …
+        what: &'static str,
+        /// As the caller wrote it.
+        name: String,
+    },
+    /// The target's name cannot be one.
+    #[error("{what} {name:?} is not valid: {rule}")]
+    BadTarget {
+        /// "interface", "tracepoint", …
+        what: &'static str,
+        /// As the caller wrote it.
+        name: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+    /// A program of this type goes elsewhere.
+    #[error(
+        "a program of type {program_type} cannot be attached to {target}; it goes to {goes_to}"
+    )]
+    WrongTarget {
+        /// As bpftool names it.
+        program_type: &'static str,
+        /// What was asked for.
+        target: &'static str,
+        /// What would be right.
+        goes_to: &'static str,
+    },
+    /// The kernel did not attach it.
+    #[error("could not attach to {target}")]
+    Attach {
+        /// What was asked for.
+        target: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The host lacks something that the act needs.
+    #[error("{0}")]
+    Host(String),
+}

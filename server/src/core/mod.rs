@@ -1,1 +1,27 @@
-//! core.
+//! What the agent owns and what can be done with it: objects, programs, maps, links. No tonic, no
+//! protobuf.
+
+mod capability;
+mod entries;
+mod error;
+mod iterate;
+mod limits;
+mod loading;
+mod map;
+mod object;
+mod position;
+mod registry;
+mod sources;
+
+pub mod btf;
+
+pub use capability::{Capabilities, type_name};
+pub use entries::{CpuMode, UpdateMode};
+pub use error::Error;
+pub use iterate::{BATCH_DEFAULT, BATCH_MAX, Chunk, Ended, IterateRequest, Parts, Reader};
+pub use limits::Limits;
+pub use loading::{LoadRequest, Source};
+pub use map::{About, Identity, Labels, Map};
+pub use object::{Link, Object, Program};
+pub use position::Position;
+pub use registry::{CreateMap, MapFilter, Registry};

@@ -1,1 +1,5 @@
-//! policy.
+//! Who is calling.
+
+mod caller;
+
+pub use caller::{Caller, Peer, Principal};

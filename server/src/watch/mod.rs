@@ -33,7 +33,6 @@ pub mod watcher;
 #[cfg(test)]
 mod tests;
 
-
 pub use hub::{Hub, WatchLimits};
 pub use message::{
     Batch, Header, Label, Loss, LossSource, Removed, RemovedReason, Series, Sync, WatchError,

@@ -1,0 +1,140 @@
+//! The agent's life: everything in place, serve, drain, leave nothing behind.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::core::{Limits, Registry};
+use crate::elf::{ParseLimits, Parser};
+use crate::layer;
+use crate::listen::{Endpoint, Listener, RuntimeDir, serve_listeners};
+use crate::rpc::{self, Identity, Shared};
+use crate::watch::{Hub, WatchLimits};
+
+/// A running agent.
+pub struct Agent {
+    registry: Arc<Registry>,
+    hub: Arc<Hub>,
+    stopping: CancellationToken,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    accepting: tokio::task::JoinSet<()>,
+    drain: Duration,
+    // Last: while it is held no other agent can start here.
+    _runtime_dir: RuntimeDir,
+}
+
+impl Agent {
+    /// Takes the directory, opens the sockets and starts to serve.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let Config { listen, runtime_dir, bpffs, socket_group, limits } = config;
+        let runtime_dir = RuntimeDir::take(&runtime_dir)?;
+        let group = socket_gid(socket_group.as_deref())?;
+        let mut listeners = Vec::new();
+        for endpoint in &listen {
+            listeners.push(Listener::bind(endpoint, group).await?);
+            info!(%endpoint, "listening");
+            if let Endpoint::Tcp(_) = endpoint {
+                warn!(%endpoint, "everybody on this host can load programs through this address");
+            }
+        }
+
+        let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
+        let hub = Hub::new(registry.clone(), watch_limits(&limits));
+        let stopping = CancellationToken::new();
+        let parser = Parser::new(parse_limits(&limits));
+        let identity = identity()?;
+        let shared = Shared::new(registry.clone(), hub.clone(), parser, identity, stopping.clone());
+        let routes = rpc::routes(Arc::new(shared)).await?;
+
+        let (accepting, incoming) = serve_listeners(listeners, &limits, &stopping);
+        let ended = stopping.clone().cancelled_owned();
+        let server = layer::server(&limits).add_routes(routes);
+        let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, ended));
+        let drain = Duration::from_secs(limits.drain_seconds);
+        Ok(Self { registry, hub, stopping, server, accepting, drain, _runtime_dir: runtime_dir })
+    }
+
+    /// Ends every stream, gives requests under way their time, and takes out of the kernel what
+    /// the agent put there.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stopping.cancel();
+        self.hub.shutdown();
+        // The sockets go first: who comes now finds no agent rather than one that stops.
+        while self.accepting.join_next().await.is_some() {}
+        if let Ok(ended) = timeout(self.drain, &mut self.server).await {
+            ended.context("the server panicked")?.context("the server failed")?;
+        } else {
+            warn!(seconds = self.drain.as_secs(), "requests were cut off");
+            self.server.abort();
+        }
+        let registry = self.registry.clone();
+        tokio::task::spawn_blocking(move || registry.clear()).await?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+fn watch_limits(limits: &Limits) -> WatchLimits {
+    WatchLimits {
+        watches: limits.max_watchers as usize,
+        series_per_watch: limits.max_series as usize,
+        ..WatchLimits::default()
+    }
+}
+
+fn parse_limits(limits: &Limits) -> ParseLimits {
+    ParseLimits {
+        memory: limits.parse_memory_bytes,
+        cpu: Duration::from_secs(limits.parse_seconds),
+        wall: Duration::from_secs(limits.parse_seconds * 2),
+        ..ParseLimits::default()
+    }
+}
+
+/// The group of the Unix socket. One that was named must exist.
+fn socket_gid(name: Option<&str>) -> anyhow::Result<Option<u32>> {
+    let find = |name| nix::unistd::Group::from_name(name).context("could not read the groups");
+    match name {
+        Some(name) => match find(name)? {
+            Some(group) => Ok(Some(group.gid.as_raw())),
+            None => bail!("there is no group {name:?} for the socket"),
+        },
+        None => Ok(find("bpfgate")?.map(|group| group.gid.as_raw())),
+    }
+}
+
+/// Without a bpffs there are no pins to open, and all else works.
+fn open_bpffs(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+fn identity() -> anyhow::Result<Identity> {
+    let kernel = |name: &str| {
+        let path = Path::new("/proc/sys/kernel").join(name);
+        let text = std::fs::read_to_string(&path);
+        text.with_context(|| format!("could not read {}", path.display()))
+    };
+    // Not the machine id itself, which is meant to stay on the machine.
+    let machine = std::fs::read_to_string("/etc/machine-id").or_else(|_| kernel("hostname"))?;
+    let digest = Sha256::digest(format!("bpfgate agent {}", machine.trim()));
+    let head = |bytes: &[u8]| bytes.iter().take(8).fold(0, |n, &b| n << 8 | u64::from(b));
+    let incarnation = head(&Sha256::digest(kernel("random/uuid")?));
+    Ok(Identity {
+        agent_id: format!("{:016x}", head(&digest)),
+        boot_id: kernel("random/boot_id")?.trim().to_owned(),
+        incarnation: format!("{incarnation:016x}"),
+        incarnation_number: incarnation,
+        started_at: SystemTime::now(),
+    })
+}

@@ -1,0 +1,187 @@
+//! Entries of a map, one at a time. Each is one system call of about a microsecond on a
+//! descriptor that the agent holds, so they run where the request runs.
+
+use std::io;
+
+use super::capability::is_indexed;
+use super::{Error, Map};
+use crate::sys::{ENOTSUPP, UpdateFlags};
+
+/// What to do with the values of a per-CPU map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuMode {
+    /// One for every possible CPU.
+    Each,
+    /// Their sum.
+    Sum,
+}
+
+/// What an update does about an entry that is or is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateMode {
+    /// Make it or replace it.
+    Any,
+    /// Make it.
+    NoExist,
+    /// Replace it.
+    Exist,
+}
+
+impl Map {
+    /// The value of a key: one, or one for each CPU at [`Map::cpu_stride`].
+    pub fn lookup(&self, key: &[u8], cpu: CpuMode) -> Result<Vec<u8>, Error> {
+        self.require(self.capabilities().lookup, "lookup")?;
+        self.check_key(key)?;
+        let mut value = vec![0; self.sys().value_len()];
+        retrying(|| self.sys().lookup(key, &mut value))
+            .map_err(|source| self.entry_error("look up an entry of", key, source))?;
+        match cpu {
+            CpuMode::Each => Ok(value),
+            CpuMode::Sum => self.sum(value),
+        }
+    }
+
+    /// Writes an entry. For a per-CPU map `value` is one for all CPUs, or one for each at
+    /// [`Map::cpu_stride`].
+    pub fn update(&self, key: &[u8], value: &[u8], mode: UpdateMode) -> Result<(), Error> {
+        self.require_writable()?;
+        self.require(self.capabilities().update, "update")?;
+        self.check_key(key)?;
+        let spread;
+        let value = match self.sys().cpus() {
+            Some(cpus) if value.len() == self.value_size() => {
+                let mut one = value.to_vec();
+                one.resize(self.cpu_stride(), 0);
+                spread = one.repeat(cpus);
+                &spread
+            }
+            _ => value,
+        };
+        if value.len() != self.sys().value_len() {
+            return Err(self.bad_length("value", value.len(), self.value_lengths()));
+        }
+        let flags = match mode {
+            UpdateMode::Any => UpdateFlags::ANY,
+            UpdateMode::NoExist => UpdateFlags::NOEXIST,
+            UpdateMode::Exist => UpdateFlags::EXIST,
+        };
+        retrying(|| self.sys().update(key, value, flags))
+            .map_err(|source| self.entry_error("update an entry of", key, source))
+    }
+
+    /// Removes an entry.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
+        self.require_writable()?;
+        self.require(self.capabilities().delete, "delete")?;
+        self.check_key(key)?;
+        retrying(|| self.sys().delete(key))
+            .map_err(|source| self.entry_error("delete an entry of", key, source))
+    }
+
+    /// The sum over CPUs; a map that is not per-CPU has only itself to sum.
+    pub(super) fn sum(&self, value: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let Some(cpus) = self.sys().cpus() else { return Ok(value) };
+        self.sum_plan().sum_per_cpu(&value, self.cpu_stride(), cpus).map_err(|problem| {
+            Error::NoSum { map: self.text().to_owned(), problem: problem.to_string() }
+        })
+    }
+
+    /// Bytes of one value, on one CPU.
+    pub fn value_size(&self) -> usize {
+        self.sys().info().value_size as usize
+    }
+
+    pub(super) fn require(&self, has: bool, operation: &'static str) -> Result<(), Error> {
+        if has {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            map: self.text().to_owned(),
+            map_type: super::capability::type_name(self.sys().info().map_type),
+            operation,
+            has: self.capabilities().list(),
+        })
+    }
+
+    fn require_writable(&self) -> Result<(), Error> {
+        if self.name().is_some() {
+            return Ok(());
+        }
+        Err(Error::ReadOnly { map: self.text().to_owned() })
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+        let want = self.sys().key_len();
+        if key.len() == want {
+            return Ok(());
+        }
+        Err(self.bad_length("key", key.len(), want.to_string()))
+    }
+
+    fn bad_length(&self, what: &'static str, got: usize, want: String) -> Error {
+        Error::Length { map: self.text().to_owned(), what, got, want }
+    }
+
+    fn value_lengths(&self) -> String {
+        let size = self.value_size();
+        match self.sys().cpus() {
+            None => size.to_string(),
+            Some(cpus) => {
+                let stride = self.cpu_stride();
+                format!("{size}, or {} for {cpus} CPUs of {stride} each", stride * cpus)
+            }
+        }
+    }
+
+    /// What an errno means depends on the map's type (a full hash and an index past the end of an
+    /// array are both E2BIG).
+    pub(super) fn entry_error(
+        &self,
+        attempt: &'static str,
+        key: &[u8],
+        source: io::Error,
+    ) -> Error {
+        let map = self.text().to_owned();
+        let info = self.sys().info();
+        let max_entries = info.max_entries;
+        if is_indexed(info.map_type)
+            && let Ok(index) = key.try_into().map(u32::from_ne_bytes)
+            && index >= max_entries
+        {
+            return Error::OutOfRange { map, index, max_entries };
+        }
+        if is_contention(&source) {
+            return Error::Busy { map };
+        }
+        match source.raw_os_error() {
+            Some(libc::ENOENT) => Error::NoKey { map },
+            Some(libc::EEXIST) => Error::KeyExists { map },
+            // A full hash map answers E2BIG, an LPM trie ENOSPC.
+            Some(libc::E2BIG | libc::ENOSPC) => Error::Full { map, max_entries },
+            Some(libc::EPERM) => Error::Frozen { map },
+            Some(ENOTSUPP | libc::EOPNOTSUPP) => Error::Unsupported {
+                map,
+                map_type: super::capability::type_name(info.map_type),
+                operation: attempt,
+                has: self.capabilities().list(),
+            },
+            _ => Error::Kernel { attempt, map, source },
+        }
+    }
+}
+
+fn is_contention(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EDEADLK | libc::ETIMEDOUT))
+}
+
+/// A bucket's lock can be taken by a program that this call interrupted.
+fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    const TRIES: u32 = 8;
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if is_contention(&error) => std::thread::yield_now(),
+            done => return done,
+        }
+    }
+    attempt()
+}

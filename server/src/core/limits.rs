@@ -1,0 +1,151 @@
+//! What the agent grants at most. Every size, count, queue and wait has its limit here, by the
+//! name that the configuration uses.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Error;
+use crate::broker::MapRequest;
+use crate::sys;
+
+/// What the agent grants at most.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of an uploaded object.
+    pub max_object_bytes: u64,
+    /// Seconds that an upload may take.
+    pub upload_seconds: u64,
+    /// Bytes of address space that parsing an object may take.
+    pub parse_memory_bytes: u64,
+    /// Seconds of CPU that parsing an object may take; twice that on the clock.
+    pub parse_seconds: u64,
+    /// Uploads and loads at once.
+    pub max_loads: u32,
+    /// Loaded objects.
+    pub max_objects: u32,
+    /// Owned maps.
+    pub max_maps: u32,
+    /// Attached programs.
+    pub max_links: u32,
+    /// Bytes that one map may need at its worst.
+    pub max_map_bytes: u64,
+    /// Streams open at once, all callers together.
+    pub max_streams: u32,
+    /// Requests under way at once, all callers together.
+    pub max_requests: u32,
+    /// Connections open at once.
+    pub max_connections: u32,
+    /// Watches open at once.
+    pub max_watchers: u32,
+    /// Series in one watch.
+    pub max_series: u32,
+    /// Bytes of one message, either way.
+    pub max_message_bytes: u64,
+    /// Seconds in which a new connection must say its first word.
+    pub preface_seconds: u64,
+    /// Seconds without a sign of life before a connection is asked for one.
+    pub keepalive_seconds: u64,
+    /// Seconds that a stream may wait for a client that does not read.
+    pub stall_seconds: u64,
+    /// Seconds that open requests get when the agent stops.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_object_bytes: 64 << 20,
+            upload_seconds: 60,
+            parse_memory_bytes: 1 << 30,
+            parse_seconds: 10,
+            max_loads: 4,
+            max_objects: 256,
+            max_maps: 4096,
+            max_links: 1024,
+            max_map_bytes: 4 << 30,
+            max_streams: 4096,
+            max_requests: 4096,
+            max_connections: 4096,
+            max_watchers: 4096,
+            max_series: 100_000,
+            max_message_bytes: 16 << 20,
+            preface_seconds: 10,
+            keepalive_seconds: 60,
+            stall_seconds: 60,
+            drain_seconds: 5,
+        }
+    }
+}
+
+impl Limits {
+    /// How long an upload may take.
+    pub fn upload_time(&self) -> Duration {
+        Duration::from_secs(self.upload_seconds)
+    }
+
+    /// How long a stream may wait for a client that does not read.
+    pub fn stall_time(&self) -> Duration {
+        Duration::from_secs(self.stall_seconds)
+    }
+
+    /// Refuses a map that could need too much, before the kernel is asked: a map that allocates
+    /// as it fills fails late, and takes the agent with it.
+    pub(super) fn check_map(&self, map: &MapRequest) -> Result<(), Error> {
+        let asked = worst_bytes(map);
+        if asked <= self.max_map_bytes {
+            return Ok(());
+        }
+        let what = format!("map {}", map.name);
+        Err(Error::TooLarge { what, asked, limit: self.max_map_bytes })
+    }
+}
+
+/// What a map can need when it is full, to the nearest page or so.
+fn worst_bytes(map: &MapRequest) -> u64 {
+    /// `struct htab_elem` and its bucket.
+    const ENTRY_OVERHEAD: u64 = 64;
+    use aya_obj::generated::bpf_map_type as types;
+    let is = |kinds: &[types]| kinds.iter().any(|&kind| kind as u32 == map.map_type);
+    if is(&[types::BPF_MAP_TYPE_RINGBUF, types::BPF_MAP_TYPE_USER_RINGBUF]) {
+        return map.max_entries.into();
+    }
+    if is(&[types::BPF_MAP_TYPE_ARENA]) {
+        return u64::from(map.max_entries) * rustix::param::page_size() as u64;
+    }
+    let value = u64::from(map.value_size).next_multiple_of(8);
+    let per_cpu = is(&[
+        types::BPF_MAP_TYPE_PERCPU_ARRAY,
+        types::BPF_MAP_TYPE_PERCPU_HASH,
+        types::BPF_MAP_TYPE_LRU_PERCPU_HASH,
+    ]);
+    let value = if per_cpu { value * sys::possible_cpus() as u64 } else { value };
+    let entry = if is(&[types::BPF_MAP_TYPE_ARRAY, types::BPF_MAP_TYPE_PERCPU_ARRAY]) {
+        value
+    } else {
+        value + u64::from(map.key_size).next_multiple_of(8) + ENTRY_OVERHEAD
+    };
+    entry.saturating_mul(map.max_entries.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_charged_at_its_worst() {
+        let hash = MapRequest {
+            map_type: 1,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1000,
+            ..MapRequest::default()
+        };
+        assert_eq!(worst_bytes(&hash), 80_000);
+        let array = MapRequest { map_type: 2, value_size: 1 << 30, max_entries: 8, ..hash };
+        assert!(Limits::default().check_map(&array).is_err());
+        let largest = MapRequest { max_entries: u32::MAX, value_size: u32::MAX, ..array };
+        assert!(worst_bytes(&largest) > 1 << 60);
+    }
+}

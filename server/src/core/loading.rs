@@ -1,0 +1,252 @@
+//! From an ELF file's bytes to a loaded object under its name.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::map::schema_of;
+use super::object::{Object, Program};
+use super::registry::Registry;
+use super::{About, Error, Identity, Labels, Map, capability};
+use crate::broker::{self, LoadedProgram, MapRequest, Target};
+use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
+use crate::watch::{CounterKind, CounterSpec};
+
+/// Where an object's bytes come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The caller.
+    Upload {
+        /// The ELF file.
+        elf: Bytes,
+        /// Of the file.
+        sha256: [u8; 32],
+    },
+    /// The agent itself: the built-in's name.
+    Builtin(String),
+}
+
+/// An object to load.
+#[derive(Debug)]
+pub struct LoadRequest {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its bytes.
+    pub source: Source,
+    /// Global variables to set.
+    pub globals: BTreeMap<String, GlobalValue>,
+    /// Maps to use instead of making them, by the name in the object.
+    pub shared: BTreeMap<String, MapRef>,
+    /// Notes.
+    pub labels: Labels,
+    /// What the numbers count, by the map's name in the object.
+    pub counters: BTreeMap<String, Vec<CounterSpec>>,
+}
+
+impl Registry {
+    /// Loads an object. All or nothing. The answer has the warnings of the parser.
+    pub async fn load(
+        self: &Arc<Self>,
+        parser: &Parser,
+        request: LoadRequest,
+    ) -> Result<(Arc<Object>, Vec<String>), Error> {
+        let LoadRequest { name, source, globals, shared, labels, mut counters } = request;
+        let reservation = self.reserve(&name)?;
+        let (elf, sha256, builtin) = match source {
+            Source::Upload { elf, sha256 } => (elf, sha256, None),
+            Source::Builtin(wanted) => {
+                let found = bpfgate_ebpf::find(&wanted).ok_or_else(|| no_builtin(&wanted))?;
+                declare(&mut counters, found);
+                let elf = Bytes::from_static(found.elf);
+                let sha256 = Sha256::digest(&elf).into();
+                (elf, sha256, Some(wanted))
+            }
+        };
+        let plan = parser.parse(ParseRequest { elf, globals }).await?;
+        self.check_plan(&name, &plan)?;
+        let shared = self.find_shared(&plan, &shared)?;
+        check_counters(&plan, &counters)?;
+
+        let object_name = name.clone();
+        // The verifier can take seconds. If the caller goes away meanwhile, what comes of it is
+        // dropped unseen; otherwise it gets its name below.
+        let work = move || {
+            let made = load_plan(&object_name, &plan, &shared, counters)?;
+            Ok::<_, Error>((made, shared, plan.warnings))
+        };
+        let joined = tokio::task::spawn_blocking(work).await;
+        let (Made { maps, programs }, shared, warnings) = joined.map_err(|_| Error::Stopping)??;
+        let object = Object {
+            maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
+            name,
+            builtin,
+            sha256,
+            programs,
+            shared: shared.into_values().collect(),
+            labels,
+            loaded_at: SystemTime::now(),
+        };
+        let object = self.insert(object, maps)?;
+        drop(reservation);
+        Ok((object, warnings))
+    }
+
+    fn check_plan(&self, name: &ObjectName, plan: &ObjectPlan) -> Result<(), Error> {
+        for map in &plan.maps {
+            MapName::in_object(name, &map.name)?;
+            self.limits().check_map(&MapRequest {
+                name: format!("{name}/{}", map.name),
+                map_type: map.map_type,
+                key_size: map.key_size,
+                value_size: map.value_size,
+                max_entries: map.max_entries,
+                ..MapRequest::default()
+            })?;
+        }
+        for program in &plan.programs {
+            ProgramName::new(name, &program.name)?;
+        }
+        Ok(())
+    }
+
+    /// The maps to use instead of making them, by position in the plan.
+    fn find_shared(
+        &self,
+        plan: &ObjectPlan,
+        shared: &BTreeMap<String, MapRef>,
+    ) -> Result<BTreeMap<usize, Arc<Map>>, Error> {
+        let mut found = BTreeMap::new();
+        for (member, reference) in shared {
+            let Some(at) = plan.maps.iter().position(|map| map.name == *member) else {
+                return Err(unknown_member("shared_maps", member, plan));
+            };
+            let map = self.map(reference)?;
+            if map.name().is_none() {
+                return Err(Error::ReadOnly { map: map.text().to_owned() });
+            }
+            if let Some(problem) = difference(&plan.maps[at], &map) {
+                let (map, member) = (map.text().to_owned(), member.clone());
+                return Err(Error::NotShareable { map, member, problem });
+            }
+            found.insert(at, map);
+        }
+        Ok(found)
+    }
+}
+
+/// What the kernel made of a plan, without a name yet.
+struct Made {
+    maps: Vec<Arc<Map>>,
+    programs: Vec<Arc<Program>>,
+}
+
+fn load_plan(
+    name: &ObjectName,
+    plan: &ObjectPlan,
+    shared: &BTreeMap<usize, Arc<Map>>,
+    mut counters: BTreeMap<String, Vec<CounterSpec>>,
+) -> Result<Made, Error> {
+    let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
+    let loaded = broker::load(plan, &fds)?;
+    let mut maps = Vec::new();
+    for (sys, planned) in loaded.maps.into_iter().zip(&plan.maps) {
+        let Some(sys) = sys else { continue };
+        let identity = Identity::Owned {
+            name: MapName::in_object(name, &planned.name)?,
+            object: Some(name.clone()),
+        };
+        let schema = plan.btf.as_ref().and_then(|blob| schema_of(blob, &sys));
+        let counters = counters.remove(&planned.name).unwrap_or_default();
+        let about = About { schema, counters, labels: Labels::new() };
+        maps.push(Arc::new(Map::new(identity, sys, about)));
+    }
+    let programs = loaded
+        .programs
+        .into_iter()
+        .map(|loaded: LoadedProgram| {
+            let name = ProgramName::new(name, &loaded.name)?;
+            Ok(Arc::new(Program { name, loaded }))
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Made { maps, programs })
+}
+
+/// The target that a program's own section names.
+pub(super) fn own_target(program: &Program) -> Result<Target, Error> {
+    Ok(match program.loaded.kind.auto_attach.clone() {
+        AutoAttach::Tracepoint { category, name } => Target::Tracepoint { category, name },
+        AutoAttach::RawTracepoint { name } => Target::RawTracepoint { name },
+        AutoAttach::Kprobe { symbol, offset, on_return } => {
+            Target::Kprobe { symbol, offset, on_return }
+        }
+        AutoAttach::Uprobe { path, symbol, offset, on_return } => {
+            Target::Uprobe { path, symbol, offset, on_return, pid: None }
+        }
+        AutoAttach::Tracing { .. } => Target::Tracing,
+        AutoAttach::None | AutoAttach::Iter { .. } | AutoAttach::Tcx { .. } => {
+            let section = &program.loaded.section;
+            let problem = format!(
+                "section {section:?} of {} does not say where; name a target",
+                program.name
+            );
+            return Err(Error::Invalid { field: "target", problem });
+        }
+    })
+}
+
+/// What keeps a map from standing in for another: a program is verified against these.
+fn difference(want: &MapPlan, map: &Map) -> Option<String> {
+    let have = map.sys().info();
+    let types = |number| capability::type_name(number);
+    if have.map_type != want.map_type {
+        return Some(format!("it is a {}, not a {}", types(have.map_type), types(want.map_type)));
+    }
+    let sizes = [
+        ("key_size", have.key_size, want.key_size),
+        ("value_size", have.value_size, want.value_size),
+        ("max_entries", have.max_entries, want.max_entries),
+        ("flags", have.flags, want.flags),
+    ];
+    let (field, have, want) = sizes.into_iter().find(|(_, have, want)| have != want)?;
+    Some(format!("its {field} is {have}, not {want}"))
+}
+
+fn check_counters(
+    plan: &ObjectPlan,
+    counters: &BTreeMap<String, Vec<CounterSpec>>,
+) -> Result<(), Error> {
+    let known = |member: &&String| plan.maps.iter().any(|map| map.name == **member);
+    match counters.keys().find(|member| !known(member)) {
+        Some(member) => Err(unknown_member("counters", member, plan)),
+        None => Ok(()),
+    }
+}
+
+fn unknown_member(field: &'static str, member: &str, plan: &ObjectPlan) -> Error {
+    let names: Vec<_> = plan.maps.iter().map(|map| map.name.as_str()).collect();
+    let problem = format!("the object has no map {member:?}; it has {}", names.join(", "));
+    Error::Invalid { field, problem }
+}
+
+/// What a built-in says of its own counters, unless the caller says otherwise.
+fn declare(counters: &mut BTreeMap<String, Vec<CounterSpec>>, builtin: &bpfgate_ebpf::Builtin) {
+    for map in builtin.counters {
+        let spec = |counter: &bpfgate_ebpf::Counter| CounterSpec {
+            field: counter.field.to_owned(),
+            kind: CounterKind::Monotonic,
+            unit: counter.unit.to_owned(),
+        };
+        let specs = || map.counters.iter().map(spec).collect();
+        counters.entry(map.map.to_owned()).or_insert_with(specs);
+    }
+}
+
+fn no_builtin(name: &str) -> Error {
+    let known: Vec<_> = bpfgate_ebpf::all().iter().map(|builtin| builtin.name).collect();
+    Error::NoBuiltin { name: name.chars().take(80).collect(), known: known.join(", ") }
+}

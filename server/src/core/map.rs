@@ -1,0 +1,177 @@
+//! One map as the agent knows it: its descriptor, what its bytes mean, whose it is.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::SystemTime;
+
+use bpfgate_proto::name::{MapName, ObjectName};
+use bpfgate_proto::value::{Plan, Schema};
+
+use super::btf;
+use super::capability::{self, Capabilities};
+use crate::sys;
+use crate::watch::CounterSpec;
+
+/// Notes of the caller's own.
+pub type Labels = BTreeMap<String, String>;
+
+/// What a map is called and whose it is.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// Loaded or created here.
+    Owned {
+        /// Its stable name.
+        name: MapName,
+        /// The object it belongs to.
+        object: Option<ObjectName>,
+    },
+    /// Opened from elsewhere, read-only: "id:7", "pin:a/b".
+    Adopted(String),
+}
+
+/// What the agent was told of a map, or knows by itself.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// What its bytes mean.
+    pub schema: Option<Schema>,
+    /// What its numbers count.
+    pub counters: Vec<CounterSpec>,
+    /// Notes.
+    pub labels: Labels,
+}
+
+/// A map in the kernel that requests can reach.
+#[derive(Debug)]
+pub struct Map {
+    identity: Identity,
+    text: String,
+    sys: sys::Map,
+    about: About,
+    key_plan: Option<Plan>,
+    value_plan: Option<Plan>,
+    /// Adds per-CPU values, by words where nothing is known of them.
+    sum_plan: Plan,
+    created_at: SystemTime,
+    capabilities: Capabilities,
+}
+
+impl Map {
+    /// A map that was made or opened just now.
+    pub fn new(identity: Identity, sys: sys::Map, about: About) -> Self {
+        let value_size = sys.info().value_size as usize;
+        // A schema that does not fit the map was refused or dropped before.
+        let plan = |ty: Option<&_>, size: usize| {
+            ty.and_then(|ty| Plan::compile(ty).ok()).filter(|plan| plan.size() == size)
+        };
+        let schema = about.schema.as_ref();
+        let key_plan = plan(schema.and_then(|schema| schema.key.as_ref()), sys.key_len());
+        let value_plan = plan(schema.and_then(|schema| schema.value.as_ref()), value_size);
+        let sum_plan = value_plan.clone().unwrap_or_else(|| Plan::opaque(value_size));
+        let text = match &identity {
+            Identity::Owned { name, .. } => name.to_string(),
+            Identity::Adopted(reference) => reference.clone(),
+        };
+        let owned = matches!(identity, Identity::Owned { .. });
+        let capabilities = capability::of(&sys, owned);
+        let created_at = SystemTime::now();
+        Self {
+            identity,
+            text,
+            sys,
+            about,
+            key_plan,
+            value_plan,
+            sum_plan,
+            created_at,
+            capabilities,
+        }
+    }
+
+    /// What it is called and whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its name, if the agent owns it.
+    pub fn name(&self) -> Option<&MapName> {
+        match &self.identity {
+            Identity::Owned { name, .. } => Some(name),
+            Identity::Adopted(_) => None,
+        }
+    }
+
+    /// The object it belongs to.
+    pub fn object(&self) -> Option<&ObjectName> {
+        match &self.identity {
+            Identity::Owned { object, .. } => object.as_ref(),
+            Identity::Adopted(_) => None,
+        }
+    }
+
+    /// Its name or reference, for messages.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The descriptor and the kernel's sizes.
+    pub fn sys(&self) -> &sys::Map {
+        &self.sys
+    }
+
+    /// What its bytes mean, what its numbers count, and the caller's notes.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Bytes of a key to typed values and back.
+    pub fn key_plan(&self) -> Option<&Plan> {
+        self.key_plan.as_ref()
+    }
+
+    /// Bytes of a value, on one CPU, to typed values and back.
+    pub fn value_plan(&self) -> Option<&Plan> {
+        self.value_plan.as_ref()
+    }
+
+    /// Adds the values of all CPUs.
+    pub(super) fn sum_plan(&self) -> &Plan {
+        &self.sum_plan
+    }
+
+    /// When the agent made or opened it.
+    pub fn created_at(&self) -> SystemTime {
+        self.created_at
+    }
+
+    /// Which operations it has.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Bytes that the kernel charges for it, and whether it is frozen.
+    pub fn memory(&self) -> io::Result<(u64, bool)> {
+        sys::map_memory(self.sys.as_fd())
+    }
+
+    /// Bytes from one CPU's value to the next.
+    pub fn cpu_stride(&self) -> usize {
+        (self.sys.info().value_size as usize).next_multiple_of(8)
+    }
+}
+
+/// What a map's own BTF says of its bytes; nothing if that does not fit the map.
+pub(super) fn schema_of(blob: &[u8], map: &sys::Map) -> Option<Schema> {
+    let info = map.info();
+    if info.btf_key_type_id == 0 && info.btf_value_type_id == 0 {
+        return None;
+    }
+    let (key, value) = (info.btf_key_type_id, info.btf_value_type_id);
+    match btf::compile_schema(blob, key, value, info.key_size, info.value_size) {
+        Ok(schema) => Some(schema),
+        Err(error) => {
+            tracing::warn!(id = info.id, %error, "a map's BTF cannot be used");
+            None
+        }
+    }
+}

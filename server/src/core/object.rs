@@ -1,0 +1,61 @@
+//! Objects, their programs, and where these are attached.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bpfgate_proto::name::{MapName, ObjectName, ProgramName};
+
+use super::{Labels, Map};
+use crate::broker::{Attachment, LoadedProgram, Target};
+
+/// One loaded ELF file.
+#[derive(Debug)]
+pub struct Object {
+    /// As its loader chose.
+    pub name: ObjectName,
+    /// The built-in it was made from.
+    pub builtin: Option<String>,
+    /// Of the file.
+    pub sha256: [u8; 32],
+    /// In the file's order.
+    pub programs: Vec<Arc<Program>>,
+    /// Names of the maps that it brought.
+    pub maps: Vec<MapName>,
+    /// Maps of others that it uses, kept alive by it.
+    pub shared: Vec<Arc<Map>>,
+    /// Notes.
+    pub labels: Labels,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+}
+
+impl Object {
+    /// The program of that function name.
+    pub fn program(&self, name: &str) -> Option<&Arc<Program>> {
+        self.programs.iter().find(|program| program.name.program == name)
+    }
+}
+
+/// A program in the kernel.
+#[derive(Debug)]
+pub struct Program {
+    /// OBJECT/PROGRAM.
+    pub name: ProgramName,
+    /// Its descriptor, type and section.
+    pub loaded: LoadedProgram,
+}
+
+/// A program attached somewhere, until it is dropped.
+#[derive(Debug)]
+pub struct Link {
+    /// The agent's own number.
+    pub id: u64,
+    /// Which program.
+    pub program: ProgramName,
+    /// Where.
+    pub target: Target,
+    /// Keeps it attached.
+    pub attachment: Attachment,
+    /// When.
+    pub attached_at: SystemTime,
+}

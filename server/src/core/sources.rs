@@ -1,0 +1,99 @@
+//! The registry's maps as the watch engine sees them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bpfgate_proto::name::MapName;
+use bpfgate_proto::value::Schema;
+use tokio::sync::watch::Receiver;
+
+use super::iterate::{IterateRequest, Parts, Reader};
+use super::{CpuMode, Map, Registry};
+use crate::watch::{CounterSource, CounterSpec, KeyLife, Sources};
+use aya_obj::generated::bpf_map_type as types;
+
+impl Sources for Registry {
+    fn list(&self) -> Vec<Arc<dyn CounterSource>> {
+        let watchable = |map: &Arc<Map>| {
+            let name = map.name().filter(|_| map.capabilities().watch_counters)?.clone();
+            Some(Arc::new(Watched { name, map: map.clone() }) as Arc<dyn CounterSource>)
+        };
+        self.all_maps().iter().filter_map(watchable).collect()
+    }
+
+    fn changed(&self) -> Receiver<u64> {
+        self.changes()
+    }
+}
+
+/// An owned map: only these have a name that lasts.
+struct Watched {
+    name: MapName,
+    map: Arc<Map>,
+}
+
+impl CounterSource for Watched {
+    fn id(&self) -> u32 {
+        self.map.sys().info().id
+    }
+
+    fn name(&self) -> &MapName {
+        &self.name
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        self.map.about().schema.as_ref()
+    }
+
+    fn key_size(&self) -> usize {
+        self.map.sys().key_len()
+    }
+
+    fn value_size(&self) -> usize {
+        self.map.value_size()
+    }
+
+    fn cpus(&self) -> Option<usize> {
+        self.map.sys().cpus()
+    }
+
+    fn key_life(&self) -> KeyLife {
+        let map_type = self.map.sys().info().map_type;
+        let is = |kinds: [types; 2]| kinds.iter().any(|&kind| kind as u32 == map_type);
+        if is([types::BPF_MAP_TYPE_ARRAY, types::BPF_MAP_TYPE_PERCPU_ARRAY]) {
+            KeyLife::Fixed
+        } else if is([types::BPF_MAP_TYPE_LRU_HASH, types::BPF_MAP_TYPE_LRU_PERCPU_HASH]) {
+            KeyLife::Evictable
+        } else {
+            KeyLife::Deletable
+        }
+    }
+
+    fn created_at(&self) -> SystemTime {
+        self.map.created_at()
+    }
+
+    fn counters(&self) -> &[CounterSpec] {
+        &self.map.about().counters
+    }
+
+    fn sweep(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<bool> {
+        let request = IterateRequest {
+            parts: Parts::Both,
+            cpu: CpuMode::Each,
+            limit: None,
+            resume: None,
+            batch: None,
+        };
+        let mut reader = Reader::new(self.map.clone(), request).map_err(io::Error::other)?;
+        let (key_len, value_len) = (reader.key_stride(), reader.value_stride());
+        while let Some(chunk) = reader.next_chunk().map_err(io::Error::other)? {
+            let keys = chunk.keys.chunks_exact(key_len);
+            for (key, value) in keys.zip(chunk.values.chunks_exact(value_len)) {
+                visit(key, value);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,123 @@
+//! One connection: who is at the other end, and how long it may stay silent at first.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+use tonic::transport::server::Connected;
+
+use crate::policy::Peer;
+
+/// The stream below.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// A connection that counts against the limit as long as it lives.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    peer: Peer,
+    /// Until the first byte came: a client that never says a word would stay for ever.
+    preface: Option<Pin<Box<Sleep>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: Socket,
+        peer: Peer,
+        preface: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { socket, peer, preface: Some(Box::pin(sleep(preface))), _permit: permit }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut this.socket {
+            Socket::Unix(stream) => pin!(stream).poll_read(cx, buf),
+            Socket::Tcp(stream) => pin!(stream).poll_read(cx, buf),
+        };
+        match read {
+            Poll::Ready(read) => {
+                if buf.filled().len() > before {
+                    this.preface = None;
+                }
+                Poll::Ready(read)
+            }
+            Poll::Pending => {
+                let late = this.preface.as_mut().map(|deadline| deadline.as_mut().poll(cx));
+                match late {
+                    Some(Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Some(Poll::Pending) | None => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => pin!(stream).poll_write(cx, buf),
+            Socket::Tcp(stream) => pin!(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => pin!(stream).poll_write_vectored(cx, bufs),
+            Socket::Tcp(stream) => pin!(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => pin!(stream).poll_flush(cx),
+            Socket::Tcp(stream) => pin!(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => pin!(stream).poll_shutdown(cx),
+            Socket::Tcp(stream) => pin!(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! AgentService: convert, call, convert.
+
+use std::sync::Arc;
+
+use bpfgate_proto::v1 as pb;
+use bpfgate_proto::v1::agent_service_server::AgentService;
+use tonic::{Request, Response, Status};
+
+use super::convert::timestamp;
+use super::{Shared, blocking};
+use crate::core::Limits;
+use crate::policy::{Caller, Peer};
+use crate::sys::possible_cpus;
+
+/// AgentService.
+#[derive(Clone)]
+pub(super) struct Agent(pub(super) Arc<Shared>);
+
+/// Of this host, and so of every key and value.
+pub(super) fn byte_order() -> pb::ByteOrder {
+    if cfg!(target_endian = "little") {
+        pb::ByteOrder::LittleEndian
+    } else {
+        pb::ByteOrder::BigEndian
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Agent {
+    async fn get_agent(
+        &self,
+        _: Request<pb::GetAgentRequest>,
+    ) -> Result<Response<pb::GetAgentResponse>, Status> {
+        let identity = &self.0.identity;
+        let system = rustix::system::uname();
+        let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+        Ok(Response::new(pb::GetAgentResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: text(system.release()),
+            architecture: text(system.machine()),
+            hostname: text(system.nodename()),
+            byte_order: byte_order().into(),
+            possible_cpus: u32::try_from(possible_cpus()).unwrap_or(u32::MAX),
+            agent_id: identity.agent_id.clone(),
+            boot_id: identity.boot_id.clone(),
+            incarnation: identity.incarnation.clone(),
+            started_at: Some(timestamp(identity.started_at)),
+            features: Vec::new(),
+            limits: Some(limits(self.0.registry.limits())),
+            builtins: bpfgate_ebpf::all().iter().map(|b| b.name.to_owned()).collect(),
+        }))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<pb::WhoAmIRequest>,
+    ) -> Result<Response<pb::WhoAmIResponse>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
+        // Names come from the host's user database, which may be on the network.
+        let caller = blocking(move || Ok(Caller::of(&peer))).await?;
+        let Caller { principal, aliases, transport } = caller;
+        Ok(Response::new(pb::WhoAmIResponse {
+            principal: principal.to_string(),
+            aliases: aliases.iter().map(ToString::to_string).collect(),
+            transport: transport.to_owned(),
+        }))
+    }
+}
+
+fn limits(core: &Limits) -> pb::Limits {
+    pb::Limits {
+        max_object_bytes: core.max_object_bytes,
+        max_objects: core.max_objects,
+        max_maps: core.max_maps,
+        max_links: core.max_links,
+        max_map_bytes: core.max_map_bytes,
+        max_streams: core.max_streams,
+        max_connections: core.max_connections,
+        max_series: core.max_series,
+        max_message_bytes: core.max_message_bytes,
+    }
+}

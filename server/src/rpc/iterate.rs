@@ -1,0 +1,116 @@
+//! Iterate: packed entries from the blocking pool to the stream.
+
+use std::sync::Arc;
+
+use bpfgate_proto::v1 as pb;
+use pb::iterate_end::Reason;
+use pb::iterate_response::Message;
+use tonic::Status;
+
+use super::map_convert::{cpu_mode, parts};
+use super::outlet::{Closed, Outlet, Stream};
+use super::status::invalid;
+use super::{Shared, blocking};
+use crate::core::{BATCH_MAX, Chunk, Ended, IterateRequest, Map, Position, Reader};
+
+/// Checks the request and starts reading.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    map: Arc<Map>,
+    wire: pb::IterateRequest,
+) -> Result<Stream<pb::IterateResponse>, Status> {
+    let incarnation = shared.identity.incarnation_number;
+    let request = request(&map, wire, incarnation)?;
+    let reader = Reader::new(map, request)?;
+    let (outlet, stream) = shared.outlet()?;
+    tokio::spawn(run(reader, outlet, incarnation));
+    Ok(stream)
+}
+
+fn request(
+    map: &Map,
+    wire: pb::IterateRequest,
+    incarnation: u64,
+) -> Result<IterateRequest, Status> {
+    let pb::IterateRequest { map: _, parts: halves, cpu, limit, resume_token, batch_entries } =
+        wire;
+    let batch = batch_entries as usize;
+    if batch > BATCH_MAX {
+        let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
+        return Err(invalid("batch_entries", problem));
+    }
+    let resume = if resume_token.is_empty() {
+        None
+    } else {
+        Some(Position::from_token(&resume_token, map, incarnation)?)
+    };
+    Ok(IterateRequest {
+        parts: parts(halves)?,
+        cpu: cpu_mode(cpu)?,
+        limit: (limit > 0).then_some(limit),
+        resume,
+        batch: (batch > 0).then_some(batch),
+    })
+}
+
+/// Reads one chunk ahead of the client, no more: a slow one holds back the kernel reads.
+async fn run(reader: Reader, mut outlet: Outlet<pb::IterateResponse>, incarnation: u64) {
+    // Closed: the client is gone or has its error already.
+    let _ = send_all(reader, &mut outlet, incarnation).await;
+}
+
+async fn send_all(
+    reader: Reader,
+    outlet: &mut Outlet<pb::IterateResponse>,
+    incarnation: u64,
+) -> Result<(), Closed> {
+    let header = pb::IterateHeader {
+        map_id: reader.map().sys().info().id,
+        key_stride: stride(reader.key_stride()),
+        value_stride: stride(reader.value_stride()),
+    };
+    outlet.send(message(Message::Header(header))).await?;
+
+    let mut sent = 0;
+    let mut reader = reader;
+    loop {
+        let read = blocking(move || {
+            let chunk = reader.next_chunk()?;
+            Ok((reader, chunk))
+        });
+        let chunk;
+        (reader, chunk) = match read.await {
+            Ok(read) => read,
+            Err(status) => return Err(outlet.fail(status)),
+        };
+        let Some(chunk) = chunk else { break };
+        sent += chunk.count as u64;
+        outlet.send(message(Message::Entries(entries(chunk, incarnation)))).await?;
+    }
+
+    let (reason, resume_token) = match reader.ended() {
+        Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
+        Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
+    };
+    let end =
+        pb::IterateEnd { reason: reason.into(), entries: sent, resume_token: resume_token.into() };
+    outlet.send(message(Message::End(end))).await
+}
+
+fn entries(chunk: Chunk, incarnation: u64) -> pb::PackedEntries {
+    let Chunk { count, keys, values, position } = chunk;
+    pb::PackedEntries {
+        count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
+        keys,
+        values,
+        resume_token: position.token(incarnation).into(),
+    }
+}
+
+fn message(message: Message) -> pb::IterateResponse {
+    pb::IterateResponse { message: Some(message) }
+}
+
+fn stride(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

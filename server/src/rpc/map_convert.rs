@@ -1,0 +1,171 @@
+//! Messages of MapService to the core's types and back.
+
+use bpfgate_proto::name::{MapGlob, MapName, MapRef};
+use bpfgate_proto::v1 as pb;
+use bpfgate_proto::value::{self, Plan, Schema};
+use tonic::Status;
+
+use super::convert::{counters_from, counters_to, labels_from, labels_to, timestamp};
+use super::status::invalid;
+use crate::broker::MapRequest;
+use crate::core::{
+    About, Capabilities, CpuMode, CreateMap, Error, Identity, Map, MapFilter, Parts, UpdateMode,
+};
+
+/// A map reference as a request has it.
+pub(super) fn map_ref(text: &str) -> Result<MapRef, Status> {
+    Ok(text.parse::<MapRef>().map_err(Error::from)?)
+}
+
+/// A map name as a request has it.
+pub(super) fn map_name(text: &str) -> Result<MapName, Status> {
+    Ok(text.parse::<MapName>().map_err(Error::from)?)
+}
+
+pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status> {
+    let pb::CreateMapRequest { name, spec, layout, counters, labels } = wire;
+    let name = map_name(&name)?;
+    let spec = spec.ok_or_else(|| invalid("spec", "is missing: say what to make"))?;
+    let request = map_request(name.as_str().to_owned(), spec, 0)?;
+    let schema = layout.map(|layout| declared_schema(layout, &request)).transpose()?;
+    let counters = counters_from(counters)?;
+    let labels = labels_from(labels)?;
+    Ok(CreateMap { request, name, about: About { schema, counters, labels } })
+}
+
+fn map_request(name: String, wire: pb::MapSpec, depth: u32) -> Result<MapRequest, Status> {
+    let pb::MapSpec {
+        r#type,
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        numa_node,
+        map_extra,
+        inner,
+    } = wire;
+    let map_type = u32::try_from(r#type)
+        .ok()
+        .filter(|&number| number != 0)
+        .ok_or_else(|| invalid("spec.type", format!("{type} is no map type; see MapType")))?;
+    let inner = match inner {
+        Some(_) if depth > 0 => {
+            return Err(invalid("spec.inner.inner", "maps of maps nest one level only"));
+        }
+        Some(inner) => Some(Box::new(map_request(format!("{name}.in"), *inner, depth + 1)?)),
+        None => None,
+    };
+    Ok(MapRequest {
+        name,
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        numa_node,
+        map_extra,
+        inner,
+        btf_types: None,
+    })
+}
+
+/// A layout that a caller declares has to fit the sizes it stands for.
+fn declared_schema(wire: pb::Schema, request: &MapRequest) -> Result<Schema, Status> {
+    let schema = Schema::try_from(wire).map_err(|error| invalid("layout", error.to_string()))?;
+    let sides = [
+        ("layout.key", "key_size", schema.key.as_ref(), request.key_size),
+        ("layout.value", "value_size", schema.value.as_ref(), request.value_size),
+    ];
+    for (field, spec, ty, size) in sides {
+        let Some(ty) = ty else { continue };
+        if ty.size != size {
+            return Err(invalid(field, format!("has {} bytes, spec.{spec} is {size}", ty.size)));
+        }
+        Plan::compile(ty).map_err(|error| invalid(field, error.to_string()))?;
+    }
+    Ok(Schema { source: value::SchemaSource::Declared, ..schema })
+}
+
+/// A map for an answer; `whole` adds what costs something to find out or to send.
+pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
+    let info = map.sys().info();
+    let (ownership, object) = match map.identity() {
+        Identity::Owned { object, .. } => (pb::Ownership::Owned, object.as_ref()),
+        Identity::Adopted(_) => (pb::Ownership::Adopted, None),
+    };
+    let (memory_bytes, frozen) = map.memory().unwrap_or_default();
+    pb::Map {
+        name: map.name().map(ToString::to_string).unwrap_or_default(),
+        id: info.id,
+        kernel_name: info.name.to_text(),
+        spec: Some(pb::MapSpec {
+            r#type: info.map_type.cast_signed(),
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: info.max_entries,
+            flags: info.flags,
+            numa_node: None,
+            map_extra: info.map_extra,
+            inner: None,
+        }),
+        ownership: ownership.into(),
+        object: object.map(ToString::to_string).unwrap_or_default(),
+        value_stride: u32::try_from(map.sys().value_len()).unwrap_or(u32::MAX),
+        memory_bytes,
+        frozen,
+        schema: map.about().schema.clone().filter(|_| whole).map(Into::into),
+        capabilities: whole.then(|| capabilities(*map.capabilities())),
+        counters: counters_to(&map.about().counters),
+        labels: labels_to(&map.about().labels),
+        created_at: Some(timestamp(map.created_at())),
+        per_cpu: map.sys().cpus().is_some(),
+    }
+}
+
+fn capabilities(core: Capabilities) -> pb::Capabilities {
+    let Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters } = core;
+    pb::Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters }
+}
+
+pub(super) fn map_filter(wire: pb::ListMapsRequest) -> Result<MapFilter, Status> {
+    let pb::ListMapsRequest { names, types, labels } = wire;
+    let names = names
+        .iter()
+        .map(|glob| glob.parse::<MapGlob>().map_err(Error::from))
+        .collect::<Result<_, _>>()?;
+    let types = types
+        .into_iter()
+        .map(|number| {
+            let known = u32::try_from(number).ok().filter(|&number| number != 0);
+            known.ok_or_else(|| invalid("types", format!("{number} is no map type; see MapType")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(MapFilter { names, types, labels: labels_from(labels)? })
+}
+
+/// EACH if unspecified.
+pub(super) fn cpu_mode(number: i32) -> Result<CpuMode, Status> {
+    match pb::CpuMode::try_from(number) {
+        Ok(pb::CpuMode::Unspecified | pb::CpuMode::Each) => Ok(CpuMode::Each),
+        Ok(pb::CpuMode::Sum) => Ok(CpuMode::Sum),
+        Err(_) => Err(invalid("cpu", format!("{number} is no CpuMode"))),
+    }
+}
+
+pub(super) fn update_mode(number: i32) -> Result<UpdateMode, Status> {
+    match pb::UpdateMode::try_from(number) {
+        Ok(pb::UpdateMode::Unspecified | pb::UpdateMode::Any) => Ok(UpdateMode::Any),
+        Ok(pb::UpdateMode::Noexist) => Ok(UpdateMode::NoExist),
+        Ok(pb::UpdateMode::Exist) => Ok(UpdateMode::Exist),
+        Err(_) => Err(invalid("mode", format!("{number} is no UpdateMode"))),
+    }
+}
+
+pub(super) fn parts(number: i32) -> Result<Parts, Status> {
+    match pb::EntryParts::try_from(number) {
+        Ok(pb::EntryParts::Unspecified | pb::EntryParts::Both) => Ok(Parts::Both),
+        Ok(pb::EntryParts::Keys) => Ok(Parts::Keys),
+        Ok(pb::EntryParts::Values) => Ok(Parts::Values),
+        Err(_) => Err(invalid("parts", format!("{number} is no EntryParts"))),
+    }
+}

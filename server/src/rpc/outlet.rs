@@ -1,0 +1,78 @@
+//! The sending end of a server stream.
+//!
+//! One message waits while another is on the wire, and the place for the final status is kept from
+//! the beginning, so that even a client that never reads can be told why the stream ended.
+
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::core::Error;
+
+/// What a handler returns for a stream.
+pub(super) type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+/// The sending end.
+pub(super) struct Outlet<T> {
+    sender: Sender<Result<T, Status>>,
+    last: Option<OwnedPermit<Result<T, Status>>>,
+    stall: Duration,
+    stopping: CancellationToken,
+    /// A stream counts until it ends, not until its head was sent.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The stream is over: nobody listens, or the final status was sent.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl<T: Send + 'static> Outlet<T> {
+    pub(super) fn new(
+        stall: Duration,
+        stopping: CancellationToken,
+        permit: OwnedSemaphorePermit,
+    ) -> (Self, Stream<T>) {
+        let (sender, receiver): (_, Receiver<_>) = channel(2);
+        let last = sender.clone().try_reserve_owned().ok();
+        let outlet = Self { sender, last, stall, stopping, _permit: permit };
+        (outlet, ReceiverStream::new(receiver))
+    }
+
+    /// Sends a message, however long the client takes up to the stall limit.
+    pub(super) async fn send(&mut self, message: T) -> Result<(), Closed> {
+        let sent = tokio::select! {
+            sent = tokio::time::timeout(self.stall, self.sender.send(Ok(message))) => sent,
+            () = self.stopping.cancelled() => return Err(self.fail(Error::Stopping)),
+        };
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Closed),
+            Err(_) => {
+                let seconds = self.stall.as_secs();
+                let text = format!("the client read nothing for {seconds} s");
+                Err(self.fail(Status::resource_exhausted(text)))
+            }
+        }
+    }
+
+    /// Ends the stream with an error.
+    pub(super) fn fail(&mut self, status: impl Into<Status>) -> Closed {
+        if let Some(last) = self.last.take() {
+            last.send(Err(status.into()));
+        }
+        Closed
+    }
+
+    /// Waits until nobody listens any more or the agent stops, whichever comes first; then the
+    /// stream is over.
+    pub(super) async fn over(&mut self) -> Closed {
+        tokio::select! {
+            () = self.sender.closed() => Closed,
+            () = self.stopping.cancelled() => self.fail(Error::Stopping),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! ProgramService: convert, call, convert.
+
+use std::sync::Arc;
+
+use bpfgate_proto::name::ProgramName;
+use bpfgate_proto::v1 as pb;
+use bpfgate_proto::v1::program_service_server::ProgramService;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::labels_from;
+use super::program_convert::{link_message, object_message, object_name, target_from};
+use super::{Shared, blocking, upload};
+use crate::core::Error;
+
+/// ProgramService on the agent's registry.
+#[derive(Clone)]
+pub(super) struct Programs(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl ProgramService for Programs {
+    async fn load_object(
+        &self,
+        request: Request<Streaming<pb::LoadObjectRequest>>,
+    ) -> Result<Response<pb::LoadObjectResponse>, Status> {
+        let shared = &self.0;
+        let Ok(_permit) = shared.loads.try_acquire() else {
+            let limit = shared.registry.limits().max_loads.into();
+            return Err(Error::Limit { what: "loads at once", limit }.into());
+        };
+        let request = upload::receive(request.into_inner(), shared.registry.limits()).await?;
+        let (object, warnings) = shared.registry.load(&shared.parser, request).await?;
+        let object = Some(object_message(&object));
+        Ok(Response::new(pb::LoadObjectResponse { object, warnings }))
+    }
+
+    async fn list_objects(
+        &self,
+        request: Request<pb::ListObjectsRequest>,
+    ) -> Result<Response<pb::ListObjectsResponse>, Status> {
+        let labels = labels_from(request.into_inner().labels)?;
+        let objects = self.0.registry.objects(&labels);
+        let objects = objects.iter().map(|object| object_message(object)).collect();
+        Ok(Response::new(pb::ListObjectsResponse { objects }))
+    }
+
+    async fn get_object(
+        &self,
+        request: Request<pb::GetObjectRequest>,
+    ) -> Result<Response<pb::GetObjectResponse>, Status> {
+        let name = object_name(&request.into_inner().name)?;
+        let object = self.0.registry.object(&name)?;
+        Ok(Response::new(pb::GetObjectResponse { object: Some(object_message(&object)) }))
+    }
+
+    async fn unload_object(
+        &self,
+        request: Request<pb::UnloadObjectRequest>,
+    ) -> Result<Response<pb::UnloadObjectResponse>, Status> {
+        let name = object_name(&request.into_inner().name)?;
+        let registry = self.0.registry.clone();
+        blocking(move || registry.unload(&name)).await?;
+        Ok(Response::new(pb::UnloadObjectResponse {}))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<pb::AttachRequest>,
+    ) -> Result<Response<pb::AttachResponse>, Status> {
+        let pb::AttachRequest { program, target } = request.into_inner();
+        let program = program.parse::<ProgramName>().map_err(Error::from)?;
+        let target = target.map(target_from).transpose()?;
+        let registry = self.0.registry.clone();
+        let link = blocking(move || registry.attach(&program, target)).await?;
+        Ok(Response::new(pb::AttachResponse { link: Some(link_message(&link)) }))
+    }
+
+    async fn detach(
+        &self,
+        request: Request<pb::DetachRequest>,
+    ) -> Result<Response<pb::DetachResponse>, Status> {
+        let id = request.into_inner().link;
+        let registry = self.0.registry.clone();
+        blocking(move || registry.detach(id)).await?;
+        Ok(Response::new(pb::DetachResponse {}))
+    }
+
+    async fn list_links(
+        &self,
+        request: Request<pb::ListLinksRequest>,
+    ) -> Result<Response<pb::ListLinksResponse>, Status> {
+        let object = request.into_inner().object;
+        let object = if object.is_empty() { None } else { Some(object_name(&object)?) };
+        let links = self.0.registry.links(object.as_ref());
+        let links = links.iter().map(|link| link_message(link)).collect();
+        Ok(Response::new(pb::ListLinksResponse { links }))
+    }
+}

@@ -1,0 +1,102 @@
+//! The client stream of LoadObject: a header, then the file.
+
+use bpfgate_proto::v1 as pb;
+use bytes::{Bytes, BytesMut};
+use pb::load_object_request::Message;
+use sha2::{Digest as _, Sha256};
+use tonic::{Status, Streaming};
+
+use super::convert::{labels_from, map_counters};
+use super::program_convert::{global, object_name, shared_maps};
+use super::status::invalid;
+use crate::core::{Error, Limits, LoadRequest, Source};
+
+/// Takes in an object, up to the limits of size and time. Nothing is kept of one that stalls.
+pub(super) async fn receive(
+    stream: Streaming<pb::LoadObjectRequest>,
+    limits: &Limits,
+) -> Result<LoadRequest, Status> {
+    let time = limits.upload_time();
+    tokio::time::timeout(time, receive_all(stream, limits.max_object_bytes)).await.map_err(
+        |_| {
+            let seconds = time.as_secs();
+            Status::deadline_exceeded(format!("the upload was not complete within {seconds} s"))
+        },
+    )?
+}
+
+async fn receive_all(
+    mut stream: Streaming<pb::LoadObjectRequest>,
+    limit: u64,
+) -> Result<LoadRequest, Status> {
+    let header = match stream.message().await? {
+        Some(pb::LoadObjectRequest { message: Some(Message::Header(header)) }) => header,
+        Some(_) | None => return Err(invalid("header", "must be the first message")),
+    };
+    let pb::LoadObjectHeader {
+        name,
+        builtin,
+        globals,
+        shared_maps: shared,
+        labels,
+        counters,
+        sha256,
+    } = header;
+    // All that can be refused is, before the file is taken in.
+    let name = object_name(&name)?;
+    let globals =
+        globals.into_iter().map(|(name, value)| global(name, value)).collect::<Result<_, _>>()?;
+    let shared = shared_maps(shared)?;
+    let labels = labels_from(labels)?;
+    let counters = map_counters(counters)?;
+    if !sha256.is_empty() && sha256.len() != 32 {
+        return Err(invalid("sha256", format!("has {} bytes, it must have 32", sha256.len())));
+    }
+
+    let source = if builtin.is_empty() {
+        let elf = file(&mut stream, limit).await?;
+        let digest: [u8; 32] = Sha256::digest(&elf).into();
+        check_digest(&digest, &sha256)?;
+        Source::Upload { elf, sha256: digest }
+    } else {
+        if stream.message().await?.is_some() {
+            return Err(invalid(
+                "builtin",
+                "a built-in is loaded without a file: send the header only",
+            ));
+        }
+        Source::Builtin(builtin)
+    };
+    Ok(LoadRequest { name, source, globals, shared, labels, counters })
+}
+
+async fn file(stream: &mut Streaming<pb::LoadObjectRequest>, limit: u64) -> Result<Bytes, Status> {
+    let mut elf = BytesMut::new();
+    while let Some(next) = stream.message().await? {
+        let Some(Message::Chunk(chunk)) = next.message else {
+            return Err(invalid("chunk", "must be every message behind the header"));
+        };
+        let asked = elf.len() as u64 + chunk.len() as u64;
+        if asked > limit {
+            let what = "the object".to_owned();
+            return Err(Error::TooLarge { what, asked, limit }.into());
+        }
+        elf.extend_from_slice(&chunk);
+    }
+    Ok(elf.freeze())
+}
+
+fn check_digest(got: &[u8; 32], want: &[u8]) -> Result<(), Error> {
+    if want.is_empty() || got == want {
+        return Ok(());
+    }
+    Err(Error::Digest { got: hex(got), want: hex(want) })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
