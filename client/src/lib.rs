@@ -1,1 +1,62 @@
-//! The client.
+//! Client of the bpfgate agent: read, write and watch eBPF maps without a capability.
+//!
+//! ```no_run
+//! use bpfgate_client::{Client, CpuMode, Layout};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("unix:/run/bpfgate/bpfgate.sock").await?;
+//! let map = client.maps().get("proto-counters/by_proto").await?;
+//!
+//! // The map's schema turns text into bytes and back.
+//! let layout = Layout::of(&map)?;
+//! let value = client.maps().lookup(&map.name, layout.key.parse("17")?, CpuMode::Each).await?;
+//! println!("UDP bytes: {}", layout.value.show(&value));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Keys and values are the kernel's bytes in the agent's byte order, or typed JSON that the agent
+//! converts by the map's schema: see [`Datum`]. Whole maps come as [`Entries`], counters over time
+//! as a [`Watch`]; both are `Stream`s and end with an error if anything was cut off.
+//!
+//! Every [`Error`] says what was wrong and what to do. [`Error::Rpc`] carries the agent's reason,
+//! the fields at fault and the verifier's log, already parsed.
+//!
+//! A [`Client`] is a handle: clone it freely, all clones share one connection, and a lost
+//! connection is opened again by the next call.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod client;
+mod connect;
+mod datum;
+mod endpoint;
+mod entries;
+mod error;
+mod layout;
+mod links;
+mod maps;
+mod objects;
+mod rpc_error;
+mod selector;
+mod watch;
+
+pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
+pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, v1, value};
+pub use tonic::Code;
+
+pub use crate::agent::Agent;
+pub use crate::client::{Client, Options};
+pub use crate::connect::{ConnectError, ConnectProblem};
+pub use crate::datum::Datum;
+pub use crate::endpoint::{Endpoint, EndpointError};
+pub use crate::entries::{Chunk, Entries, IterateOptions};
+pub use crate::error::Error;
+pub use crate::layout::{Layout, LayoutError};
+pub use crate::links::Links;
+pub use crate::maps::{MapFilter, Maps};
+pub use crate::objects::Objects;
+pub use crate::rpc_error::{FieldViolation, PreconditionViolation, RpcError};
+pub use crate::selector::{SelectorError, parse_selector};
+pub use crate::watch::{Watch, WatchEvent, WatchOptions};

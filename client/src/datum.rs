@@ -1,0 +1,64 @@
+//! A key or a value as a request carries it.
+
+use bpfgate_proto::value::json_to_value;
+use bytes::Bytes;
+
+/// A key or a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Datum {
+    /// The kernel's bytes, in the agent's byte order and of exactly the map's size.
+    Raw(Bytes),
+    /// By the map's schema; the agent converts it. Integers beyond 2^53 as strings.
+    Typed(serde_json::Value),
+}
+
+impl From<Bytes> for Datum {
+    fn from(bytes: Bytes) -> Self {
+        Self::Raw(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Datum {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Raw(bytes.into())
+    }
+}
+
+impl From<&[u8]> for Datum {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Raw(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Datum {
+    fn from(bytes: [u8; N]) -> Self {
+        Self::from(&bytes[..])
+    }
+}
+
+impl From<serde_json::Value> for Datum {
+    fn from(json: serde_json::Value) -> Self {
+        Self::Typed(json)
+    }
+}
+
+/// The `oneof`s of the requests differ in type only.
+macro_rules! into_oneof {
+    ($($oneof:path { $raw:ident, $typed:ident }),+ $(,)?) => {$(
+        impl From<Datum> for $oneof {
+            fn from(datum: Datum) -> Self {
+                match datum {
+                    Datum::Raw(bytes) => Self::$raw(bytes),
+                    Datum::Typed(json) => Self::$typed(json_to_value(json)),
+                }
+            }
+        }
+    )+};
+}
+
+into_oneof! {
+    bpfgate_proto::v1::lookup_request::Key { RawKey, TypedKey },
+    bpfgate_proto::v1::update_request::Key { RawKey, TypedKey },
+    bpfgate_proto::v1::delete_request::Key { RawKey, TypedKey },
+    bpfgate_proto::v1::update_request::Value { RawValue, TypedValue },
+}

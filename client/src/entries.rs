@@ -1,0 +1,232 @@
+//! A map's entries, as packed chunks. Nothing is copied behind the transport: keys and values are
+//! slices of its buffers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bpfgate_proto::v1;
+use bpfgate_proto::v1::iterate_response::Message;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use tonic::Streaming;
+
+use crate::error::{Call, Error};
+use crate::{CpuMode, EntryParts};
+
+/// How [`crate::Maps::iterate`] reads. The default is all of it.
+#[derive(Debug, Clone, Default)]
+pub struct IterateOptions {
+    /// Keys, values or both.
+    pub parts: EntryParts,
+    /// What to do with per-CPU values.
+    pub cpu: CpuMode,
+    /// Stop after this many entries.
+    pub limit: Option<u64>,
+    /// Go on behind an earlier read of the same map: [`Chunk::resume_token`] or
+    /// [`v1::IterateEnd::resume_token`].
+    pub resume_token: Bytes,
+    /// Entries in a chunk, 1 to 65,536; 0 leaves it to the agent.
+    pub batch_entries: u32,
+}
+
+impl IterateOptions {
+    pub(crate) fn into_request(self, map: &str) -> v1::IterateRequest {
+        let Self { parts, cpu, limit, resume_token, batch_entries } = self;
+        v1::IterateRequest {
+            map: map.to_owned(),
+            parts: parts.into(),
+            cpu: cpu.into(),
+            limit: limit.unwrap_or(0),
+            resume_token,
+            batch_entries,
+        }
+    }
+}
+
+/// A stream of [`Chunk`]s. It ends with an error unless everything that was asked for came.
+#[derive(Debug)]
+pub struct Entries {
+    call: Call,
+    stream: Streaming<v1::IterateResponse>,
+    header: v1::IterateHeader,
+    strides: Strides,
+    received: u64,
+    end: Option<v1::IterateEnd>,
+    over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Strides {
+    key: usize,
+    value: usize,
+}
+
+impl Entries {
+    pub(crate) fn new(
+        call: Call,
+        stream: Streaming<v1::IterateResponse>,
+        first: &v1::IterateResponse,
+    ) -> Result<Self, Error> {
+        let Some(Message::Header(header)) = first.message else {
+            return Err(Error::protocol(call.rpc, "the first message is no header"));
+        };
+        let strides =
+            Strides { key: header.key_stride as usize, value: header.value_stride as usize };
+        Ok(Self { call, stream, header, strides, received: 0, end: None, over: false })
+    }
+
+    /// The kernel's id of the map.
+    pub fn map_id(&self) -> u32 {
+        self.header.map_id
+    }
+
+    /// Bytes from key to key.
+    pub fn key_stride(&self) -> usize {
+        self.strides.key
+    }
+
+    /// Bytes from value to value: of every possible CPU with [`CpuMode::Each`].
+    pub fn value_stride(&self) -> usize {
+        self.strides.value
+    }
+
+    /// How it ended; `None` before the stream's end.
+    pub fn end(&self) -> Option<&v1::IterateEnd> {
+        self.end.as_ref()
+    }
+
+    /// The next chunk; `None` behind the last one.
+    pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
+        self.next().await.transpose()
+    }
+
+    fn accept(&mut self, message: v1::IterateResponse) -> Result<Option<Chunk>, Error> {
+        let wrong = |what: String| Error::protocol(self.call.rpc, what);
+        match message.message {
+            Some(Message::Entries(packed)) => {
+                let chunk = Chunk::new(packed, self.strides).map_err(wrong)?;
+                self.received += chunk.len() as u64;
+                Ok(Some(chunk))
+            }
+            Some(Message::End(end)) if end.entries == self.received => {
+                self.end = Some(end);
+                Ok(None)
+            }
+            Some(Message::End(end)) => Err(wrong(format!(
+                "it ends with {} entries, but {} came",
+                end.entries, self.received
+            ))),
+            Some(Message::Header(_)) => Err(wrong("a second header".into())),
+            // A kind newer than this client might carry entries.
+            None => Err(wrong("a message of an unknown kind".into())),
+        }
+    }
+}
+
+impl Stream for Entries {
+    type Item = Result<Chunk, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let item = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            Some(Ok(message)) => self.accept(message).transpose(),
+            Some(Err(status)) => Some(Err(self.call.error(status))),
+            None => Some(Err(Error::CutOff { rpc: self.call.rpc })),
+        };
+        self.over = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+}
+
+/// Some of a map's entries.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    packed: v1::PackedEntries,
+    strides: Strides,
+}
+
+impl Chunk {
+    fn new(packed: v1::PackedEntries, strides: Strides) -> Result<Self, String> {
+        let count = packed.count as usize;
+        for (what, bytes, stride) in
+            [("keys", &packed.keys, strides.key), ("values", &packed.values, strides.value)]
+        {
+            // A half that was not asked for is empty.
+            if !bytes.is_empty() && Some(bytes.len()) != count.checked_mul(stride) {
+                let len = bytes.len();
+                return Err(format!("{count} entries with {len} bytes of {what} at {stride} each"));
+            }
+        }
+        Ok(Self { packed, strides })
+    }
+
+    /// How many entries.
+    pub fn len(&self) -> usize {
+        self.packed.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.packed.count == 0
+    }
+
+    /// All keys back to back. Empty if they were not asked for.
+    pub fn packed_keys(&self) -> &Bytes {
+        &self.packed.keys
+    }
+
+    /// All values back to back. Empty if they were not asked for.
+    pub fn packed_values(&self) -> &Bytes {
+        &self.packed.values
+    }
+
+    /// Goes on behind these entries.
+    pub fn resume_token(&self) -> &Bytes {
+        &self.packed.resume_token
+    }
+
+    /// Key and value of each entry; a half that was not asked for is empty.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        (0..self.len()).map(|at| {
+            (
+                slice(&self.packed.keys, self.strides.key, at),
+                slice(&self.packed.values, self.strides.value, at),
+            )
+        })
+    }
+}
+
+fn slice(packed: &[u8], stride: usize, at: usize) -> &[u8] {
+    if packed.is_empty() { packed } else { &packed[at * stride..(at + 1) * stride] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRIDES: Strides = Strides { key: 2, value: 3 };
+
+    fn packed(count: u32, keys: &'static [u8], values: &'static [u8]) -> v1::PackedEntries {
+        let (keys, values) = (Bytes::from_static(keys), Bytes::from_static(values));
+        v1::PackedEntries { count, keys, values, resume_token: Bytes::new() }
+    }
+
+    #[test]
+    fn entries_are_slices_at_their_strides() {
+        let chunk = Chunk::new(packed(2, b"aabb", b"AAABBB"), STRIDES).unwrap();
+        let entries: Vec<_> = chunk.iter().collect();
+        assert_eq!(entries, [(&b"aa"[..], &b"AAA"[..]), (b"bb", b"BBB")]);
+        let keys = Chunk::new(packed(2, b"aabb", b""), STRIDES).unwrap();
+        assert_eq!(keys.iter().last().unwrap(), (&b"bb"[..], &b""[..]));
+    }
+
+    #[test]
+    fn a_chunk_of_the_wrong_length_is_refused() {
+        for wrong in [packed(2, b"aab", b"AAABBB"), packed(1, b"aa", b"AAAA")] {
+            assert!(Chunk::new(wrong, STRIDES).is_err());
+        }
+        assert!(Chunk::new(packed(0, b"", b""), STRIDES).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! Maps: their life, their entries, their counters.
+
+use std::collections::HashMap;
+
+use bpfgate_proto::v1;
+use bpfgate_proto::v1::map_service_client::MapServiceClient;
+use bpfgate_proto::value::value_to_json;
+use bytes::Bytes;
+use tonic::transport::Channel;
+
+use crate::client::Client;
+use crate::datum::Datum;
+use crate::entries::{Entries, IterateOptions};
+use crate::error::Error;
+use crate::watch::{Watch, WatchOptions};
+use crate::{CpuMode, UpdateMode};
+
+/// Calls about maps. `map` is a map reference everywhere: `OBJECT/MAP`, `MAP`, `id:123` or
+/// `pin:PATH`; see [`crate::name::MapRef`].
+#[derive(Debug, Clone)]
+pub struct Maps {
+    client: Client,
+}
+
+/// Which maps [`Maps::list`] lists: those that fit all of it. The default fits all maps.
+#[derive(Debug, Clone, Default)]
+pub struct MapFilter {
+    /// Globs on names, of which one must fit; `*` does not cross `/`. None means all.
+    pub names: Vec<String>,
+    /// Types, of which one must fit. None means all.
+    pub types: Vec<v1::MapType>,
+    /// All of these must be there with these values.
+    pub labels: HashMap<String, String>,
+}
+
+impl Maps {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Makes a map that the agent owns.
+    pub async fn create(&self, request: v1::CreateMapRequest) -> Result<v1::Map, Error> {
+        let call = self.client.call("CreateMap");
+        let answer = call.answer(self.rpc().create_map(call.request(request)).await)?;
+        call.part(answer.map, "map")
+    }
+
+    /// The maps that the agent owns, in order of name, without schema and capabilities.
+    pub async fn list(&self, filter: MapFilter) -> Result<Vec<v1::Map>, Error> {
+        let MapFilter { names, types, labels } = filter;
+        let types = types.into_iter().map(i32::from).collect();
+        let call = self.client.call("ListMaps");
+        let request = call.request(v1::ListMapsRequest { names, types, labels });
+        Ok(call.answer(self.rpc().list_maps(request).await)?.maps)
+    }
+
+    /// All that is known of one map: its schema and what can be done with it among it.
+    pub async fn get(&self, map: &str) -> Result<v1::Map, Error> {
+        let call = self.client.call("GetMap");
+        let request = call.request(v1::GetMapRequest { map: map.to_owned() });
+        let answer = call.answer(self.rpc().get_map(request).await)?;
+        call.part(answer.map, "map")
+    }
+
+    /// Forgets a map made by [`Maps::create`].
+    pub async fn delete(&self, map: &str) -> Result<(), Error> {
+        let call = self.client.call("DeleteMap");
+        let request = call.request(v1::DeleteMapRequest { map: map.to_owned() });
+        call.answer(self.rpc().delete_map(request).await)?;
+        Ok(())
+    }
+
+    /// The bytes of one entry's value: one value, or with [`CpuMode::Each`] on a per-CPU map one
+    /// for every possible CPU.
+    pub async fn lookup(
+        &self,
+        map: &str,
+        key: impl Into<Datum>,
+        cpu: CpuMode,
+    ) -> Result<Bytes, Error> {
+        Ok(self.lookup_as(map, key.into(), cpu, false).await?.value)
+    }
+
+    /// One entry's value by the map's schema, 64-bit integers as strings. A list, one for every
+    /// CPU, with [`CpuMode::Each`] on a per-CPU map.
+    pub async fn lookup_typed(
+        &self,
+        map: &str,
+        key: impl Into<Datum>,
+        cpu: CpuMode,
+    ) -> Result<serde_json::Value, Error> {
+        let answer = self.lookup_as(map, key.into(), cpu, true).await?;
+        let value = self.client.call("Lookup").part(answer.typed_value, "typed_value")?;
+        Ok(value_to_json(&value))
+    }
+
+    async fn lookup_as(
+        &self,
+        map: &str,
+        key: Datum,
+        cpu: CpuMode,
+        typed: bool,
+    ) -> Result<v1::LookupResponse, Error> {
+        let call = self.client.call("Lookup");
+        let (map, key) = (map.to_owned(), Some(key.into()));
+        let request = call.request(v1::LookupRequest { map, key, cpu: cpu.into(), typed });
+        call.answer(self.rpc().lookup(request).await)
+    }
+
+    /// Writes one entry. When it returns, the entry is in the kernel. On a per-CPU map a single
+    /// value goes to every CPU; `value_stride` bytes, or a list, give each its own.
+    pub async fn update(
+        &self,
+        map: &str,
+        key: impl Into<Datum>,
+        value: impl Into<Datum>,
+        mode: UpdateMode,
+    ) -> Result<(), Error> {
+        let call = self.client.call("Update");
+        let request = call.request(v1::UpdateRequest {
+            map: map.to_owned(),
+            key: Some(key.into().into()),
+            value: Some(value.into().into()),
+            mode: mode.into(),
+        });
+        call.answer(self.rpc().update(request).await)?;
+        Ok(())
+    }
+
+    /// Removes one entry.
+    pub async fn delete_entry(&self, map: &str, key: impl Into<Datum>) -> Result<(), Error> {
+        let call = self.client.call("Delete");
+        let (map, key) = (map.to_owned(), Some(key.into().into()));
+        let request = call.request(v1::DeleteRequest { map, key });
+        call.answer(self.rpc().delete(request).await)?;
+        Ok(())
+    }
+
+    /// Reads the whole map, or a part of it. Returns when the agent has begun.
+    pub async fn iterate(&self, map: &str, options: IterateOptions) -> Result<Entries, Error> {
+        let call = self.client.call("Iterate");
+        let (stream, first) = call.open(self.rpc().iterate(options.into_request(map))).await?;
+        Entries::new(call, stream, &first)
+    }
+
+    /// Follows every counter that a selector matches. Returns when the agent has begun.
+    pub async fn watch_counters(
+        &self,
+        selectors: Vec<v1::CounterSelector>,
+        options: WatchOptions,
+    ) -> Result<Watch, Error> {
+        let call = self.client.call("WatchCounters");
+        let once = options.once;
+        let request = options.into_request(selectors);
+        let (stream, first) = call.open(self.rpc().watch_counters(request)).await?;
+        Watch::new(call, stream, first, once)
+    }
+
+    fn rpc(&self) -> MapServiceClient<Channel> {
+        MapServiceClient::new(self.client.channel())
+            .max_decoding_message_size(self.client.options().max_message_bytes)
+    }
+}

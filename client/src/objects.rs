@@ -1,0 +1,115 @@
+//! Loaded ELF files: their programs and maps.
+
+use std::collections::HashMap;
+
+use bpfgate_proto::v1;
+use bpfgate_proto::v1::load_object_request::Message;
+use bpfgate_proto::v1::program_service_client::ProgramServiceClient;
+use bytes::Bytes;
+use futures_util::stream;
+
+use crate::client::Client;
+use crate::error::Error;
+
+/// Bytes of one message of an upload: far below every message limit, large enough to be few.
+const CHUNK: usize = 256 << 10;
+
+/// Calls about objects.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    client: Client,
+}
+
+impl Objects {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Loads the built-in program that `header.builtin` names under `header.name`.
+    pub async fn load_builtin(
+        &self,
+        header: v1::LoadObjectHeader,
+    ) -> Result<v1::LoadObjectResponse, Error> {
+        self.load(header, Bytes::new()).await
+    }
+
+    /// Uploads and loads an ELF file under `header.name`. A rejection by the verifier is
+    /// [`Error::Rpc`] with its log.
+    pub async fn load_bytes(
+        &self,
+        header: v1::LoadObjectHeader,
+        elf: impl Into<Bytes>,
+    ) -> Result<v1::LoadObjectResponse, Error> {
+        self.load(header, elf.into()).await
+    }
+
+    /// All objects, in order of name, or those that have all of these labels.
+    pub async fn list(&self, labels: HashMap<String, String>) -> Result<Vec<v1::Object>, Error> {
+        let call = self.client.call("ListObjects");
+        let mut rpc = self.rpc();
+        let request = call.request(v1::ListObjectsRequest { labels });
+        Ok(call.answer(rpc.list_objects(request).await)?.objects)
+    }
+
+    /// One object by name.
+    pub async fn get(&self, name: &str) -> Result<v1::Object, Error> {
+        let call = self.client.call("GetObject");
+        let request = call.request(v1::GetObjectRequest { name: name.to_owned() });
+        let answer = call.answer(self.rpc().get_object(request).await)?;
+        call.part(answer.object, "object")
+    }
+
+    /// Detaches its programs and forgets its programs and maps.
+    pub async fn unload(&self, name: &str) -> Result<(), Error> {
+        let call = self.client.call("UnloadObject");
+        let request = call.request(v1::UnloadObjectRequest { name: name.to_owned() });
+        call.answer(self.rpc().unload_object(request).await)?;
+        Ok(())
+    }
+
+    async fn load(
+        &self,
+        header: v1::LoadObjectHeader,
+        elf: Bytes,
+    ) -> Result<v1::LoadObjectResponse, Error> {
+        let call = self.client.call_within("LoadObject", self.client.options().load_timeout);
+        let request = call.request(stream::iter(messages(header, elf)));
+        call.answer(self.rpc().load_object(request).await)
+    }
+
+    fn rpc(&self) -> ProgramServiceClient<tonic::transport::Channel> {
+        ProgramServiceClient::new(self.client.channel())
+    }
+}
+
+/// The header, then the file in slices that share its memory.
+fn messages(
+    header: v1::LoadObjectHeader,
+    mut elf: Bytes,
+) -> impl Iterator<Item = v1::LoadObjectRequest> {
+    let chunks = std::iter::from_fn(move || {
+        let take = elf.len().min(CHUNK);
+        (take > 0).then(|| Message::Chunk(elf.split_to(take)))
+    });
+    std::iter::once(Message::Header(header))
+        .chain(chunks)
+        .map(|message| v1::LoadObjectRequest { message: Some(message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_the_header_and_every_byte_in_order() {
+        let elf: Vec<u8> = (0..CHUNK + 3).map(|i| i.to_le_bytes()[0]).collect();
+        let sent: Vec<_> = messages(v1::LoadObjectHeader::default(), elf.clone().into())
+            .filter_map(|request| request.message)
+            .collect();
+        let [Message::Header(_), Message::Chunk(first), Message::Chunk(rest)] = &sent[..] else {
+            panic!("{} messages", sent.len());
+        };
+        assert_eq!((first.len(), rest.len()), (CHUNK, 3));
+        assert_eq!([&first[..], &rest[..]].concat(), elf);
+    }
+}

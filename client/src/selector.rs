@@ -1,0 +1,115 @@
+//! Selectors as people write them: `MAP-GLOB[{label=value,…}][:field,…]`.
+
+use bpfgate_proto::name::{MapGlob, NameError};
+use bpfgate_proto::v1::label_matcher::Op;
+use bpfgate_proto::v1::{CounterSelector, LabelMatcher};
+
+/// Why a selector was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// The pattern in front is no pattern for map names.
+    #[error(transparent)]
+    Map(#[from] NameError),
+    /// `{` without `}`, or something else than `:` behind it.
+    #[error("selector {0:?} must be written MAP{{label=value,…}}:field,…")]
+    Shape(String),
+    /// Neither `=` nor `!=`.
+    #[error("label condition {0:?} must be label=value or label!=value; 'a|b' for one of two")]
+    Matcher(String),
+    /// A `:` with nothing behind it, or two commas.
+    #[error("selector {0:?} has an empty field name")]
+    EmptyField(String),
+}
+
+/// Parses `MAP-GLOB[{label=a|b,label!=c}][:field,field]`.
+///
+/// ```
+/// use bpfgate_client::parse_selector;
+///
+/// let selector = parse_selector("proto-counters/*{key=6|17}:packets").unwrap();
+/// assert_eq!(selector.map, "proto-counters/*");
+/// assert_eq!(selector.labels[0].values, ["6", "17"]);
+/// assert_eq!(selector.fields, ["packets"]);
+/// ```
+pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
+    let end = text.find(['{', ':']).unwrap_or(text.len());
+    let map: MapGlob = text[..end].parse()?;
+    let mut rest = &text[end..];
+    let mut labels = Vec::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        // The last one: a label's value may hold a brace.
+        let shape = || SelectorError::Shape(text.to_owned());
+        let (conditions, behind) = inside.rsplit_once('}').ok_or_else(shape)?;
+        labels = split(conditions).map(matcher).collect::<Result<_, _>>()?;
+        rest = behind;
+    }
+    let fields = match rest.strip_prefix(':') {
+        Some(fields) => fields.split(',').map(|field| field.trim().to_owned()).collect(),
+        None if rest.is_empty() => Vec::new(),
+        None => return Err(SelectorError::Shape(text.to_owned())),
+    };
+    if fields.iter().any(String::is_empty) {
+        return Err(SelectorError::EmptyField(text.to_owned()));
+    }
+    Ok(CounterSelector { map: map.to_string(), labels, fields })
+}
+
+fn split(conditions: &str) -> impl Iterator<Item = &str> {
+    conditions.split(',').map(str::trim).filter(|condition| !condition.is_empty())
+}
+
+fn matcher(condition: &str) -> Result<LabelMatcher, SelectorError> {
+    let wrong = || SelectorError::Matcher(condition.to_owned());
+    let (label, value) = condition.split_once('=').ok_or_else(wrong)?;
+    let (label, op) = match label.strip_suffix('!') {
+        Some(label) => (label, Op::NotIn),
+        None => (label, Op::In),
+    };
+    let label = label.trim();
+    if label.is_empty() {
+        return Err(wrong());
+    }
+    let value = value.trim();
+    // As in PromQL, which people's fingers know.
+    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+    let values = value.split('|').map(str::to_owned).collect();
+    Ok(LabelMatcher { label: label.to_owned(), op: op.into(), values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_optional_but_the_map() {
+        let bare = parse_selector("o/m").unwrap();
+        assert_eq!((bare.map.as_str(), bare.labels.len(), bare.fields.len()), ("o/m", 0, 0));
+        let fields = parse_selector("m:rx.bytes, tx.bytes").unwrap();
+        assert_eq!(fields.fields, ["rx.bytes", "tx.bytes"]);
+        let full = parse_selector(r#"*/m{ port="443", saddr!=::1 }:bytes"#).unwrap();
+        let [port, saddr] = &full.labels[..] else { panic!("{:?}", full.labels) };
+        assert_eq!(
+            (port.label.as_str(), port.op(), &port.values[..]),
+            ("port", Op::In, &["443".into()][..])
+        );
+        assert_eq!((saddr.label.as_str(), saddr.op()), ("saddr", Op::NotIn));
+        assert_eq!(saddr.values, ["::1"]);
+    }
+
+    #[test]
+    fn bad_selectors_say_what_to_write() {
+        for (text, part) in [
+            ("", "empty"),
+            ("a b", "' '"),
+            ("m{x", "must be written"),
+            ("m{x}", "label=value"),
+            ("m{=x}", "label=value"),
+            ("m{a=b}c", "must be written"),
+            ("m:", "empty field"),
+            ("m:a,,b", "empty field"),
+        ] {
+            let said = parse_selector(text).unwrap_err().to_string();
+            assert!(said.contains(part), "{text:?}: {said}");
+        }
+    }
+}
