@@ -1,2 +1,77 @@
-//! bpfgate.
-fn main() {}
+//! `bpfgate`: read, write and watch eBPF maps through an agent.
+//!
+//! - [`args`]: the command line as types; [`values`], [`scalar`], [`target`]: what its flags take
+//! - [`context`]: the connection, and names made forgiving
+//! - [`commands`]: one file a noun; a command returns rows
+//! - [`render`]: rows as a table, JSON or CSV; [`entry`]: a map's entries as rows
+//! - [`board`]: counters over time; [`live`]: these as a table that redraws itself
+//! - [`describe`], [`human`]: types and numbers in words
+//! - [`exit`]: how it ends
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod board;
+mod commands;
+mod context;
+mod describe;
+mod entry;
+mod exit;
+mod human;
+mod live;
+mod render;
+mod scalar;
+mod target;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::args::Cli;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            report(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let context = Context::connect(&cli).await?;
+    commands::run(&context, cli.noun).await
+}
+
+/// Help that was asked for goes to standard output, everything else to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        eprint!("bpfgate: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    }
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
+}
+
+fn report(failure: &Failure) {
+    if failure.is_broken_pipe() {
+        return;
+    }
+    eprintln!("bpfgate: {}", render::printable(&failure.message));
+    if let Some(log) = &failure.log {
+        for line in log.trim_end().lines() {
+            eprintln!("{}", render::printable(line));
+        }
+    }
+}

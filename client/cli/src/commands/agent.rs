@@ -1,0 +1,67 @@
+//! `bpfgate agent`.
+
+use bpfgate_client::v1::{ByteOrder, GetAgentResponse, Limits, WhoAmIResponse};
+
+use super::Answer;
+use crate::args::AgentCommand;
+use crate::context::Context;
+use crate::render::{Cell, Sheet};
+
+pub(super) async fn run(context: &Context, command: AgentCommand) -> Answer {
+    let agent = context.client.agent();
+    Ok(Some(match command {
+        AgentCommand::Show => show(agent.get().await?),
+        AgentCommand::Whoami => whoami(agent.whoami().await?),
+    }))
+}
+
+fn show(agent: GetAgentResponse) -> Sheet {
+    let byte_order = match agent.byte_order() {
+        ByteOrder::LittleEndian => "little-endian",
+        ByteOrder::BigEndian => "big-endian",
+        ByteOrder::Unspecified => "unknown",
+    };
+    let limits = agent.limits.unwrap_or_default();
+    let Limits {
+        max_object_bytes,
+        max_objects,
+        max_maps,
+        max_links,
+        max_map_bytes,
+        max_streams,
+        max_connections,
+        max_series,
+        max_message_bytes,
+    } = limits;
+    Sheet::one([
+        ("version", Cell::Text(agent.version)),
+        ("hostname", Cell::Text(agent.hostname)),
+        ("kernel", Cell::Text(agent.kernel)),
+        ("architecture", Cell::Text(agent.architecture)),
+        ("byte_order", Cell::Text(byte_order.to_owned())),
+        ("possible_cpus", Cell::Number(agent.possible_cpus.into())),
+        ("agent_id", Cell::Text(agent.agent_id)),
+        ("boot_id", Cell::Text(agent.boot_id)),
+        ("incarnation", Cell::Text(agent.incarnation)),
+        ("started_at", Cell::Time(agent.started_at)),
+        ("builtins", Cell::List(agent.builtins)),
+        ("features", Cell::List(agent.features)),
+        ("max_objects", Cell::Number(max_objects.into())),
+        ("max_object_bytes", Cell::Size(max_object_bytes)),
+        ("max_maps", Cell::Number(max_maps.into())),
+        ("max_map_bytes", Cell::Size(max_map_bytes)),
+        ("max_links", Cell::Number(max_links.into())),
+        ("max_connections", Cell::Number(max_connections.into())),
+        ("max_streams", Cell::Number(max_streams.into())),
+        ("max_series", Cell::Number(max_series.into())),
+        ("max_message_bytes", Cell::Size(max_message_bytes)),
+    ])
+}
+
+fn whoami(WhoAmIResponse { principal, aliases, transport }: WhoAmIResponse) -> Sheet {
+    Sheet::one([
+        ("principal", Cell::Text(principal)),
+        ("aliases", Cell::List(aliases)),
+        ("transport", Cell::Text(transport)),
+    ])
+}

@@ -1,0 +1,27 @@
+//! One file a noun. A command asks the agent and returns rows; only those that cannot know when
+//! they end print as they go.
+
+mod agent;
+mod link;
+mod map;
+mod object;
+mod watch;
+
+use crate::args::Noun;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::render::Sheet;
+
+/// What a command has to say: rows, or nothing.
+type Answer = Result<Option<Sheet>, Failure>;
+
+pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
+    let answer = match noun {
+        Noun::Map(command) => map::run(context, command).await,
+        Noun::Object(command) => object::run(context, command).await,
+        Noun::Link(command) => link::run(context, command).await,
+        Noun::Watch(command) => watch::run(context, command).await,
+        Noun::Agent(command) => agent::run(context, command).await,
+    };
+    answer?.map_or(Ok(()), |sheet| context.print(sheet))
+}

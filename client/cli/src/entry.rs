@@ -1,0 +1,123 @@
+//! A map's entries as rows: for people and CSV a column for each number or text in them, for JSON
+//! the key and the value as they are.
+
+use std::collections::HashSet;
+
+use bpfgate_client::Layout;
+use bpfgate_client::value::{Leaf, Plan};
+
+use crate::render::{Cell, Column, Format, left, right};
+
+/// A table with more columns than this for one half of an entry is no longer read but searched;
+/// such a half is one compact column.
+const TABLE_LEAVES: usize = 8;
+
+/// How the entries of one map are shown.
+pub(crate) struct EntryView<'l> {
+    key: Option<Half<'l>>,
+    value: Option<Half<'l>>,
+    each_cpu: bool,
+}
+
+/// A key or a value.
+struct Half<'l> {
+    name: &'static str,
+    plan: &'l Plan,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    Json,
+    Leaves,
+    Compact,
+}
+
+impl<'l> EntryView<'l> {
+    pub(crate) fn new(layout: &'l Layout, format: Format) -> Self {
+        let half = |name, plan: &'l Plan| {
+            let shape = match format {
+                Format::Json | Format::Jsonl => Shape::Json,
+                Format::Table if plan.leaves().len() > TABLE_LEAVES => Shape::Compact,
+                _ if plan.leaves().is_empty() => Shape::Compact,
+                Format::Table | Format::Csv => Shape::Leaves,
+            };
+            Some(Half { name, plan, shape })
+        };
+        Self { key: half("key", &layout.key), value: half("value", &layout.value), each_cpu: false }
+    }
+
+    pub(crate) fn keys_only(mut self) -> Self {
+        self.value = None;
+        self
+    }
+
+    pub(crate) fn values_only(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// A row for each CPU, which says of which.
+    pub(crate) fn each_cpu(mut self, each: bool) -> Self {
+        self.each_cpu = each;
+        self
+    }
+
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        let keys: HashSet<_> = self.key.iter().flat_map(Half::names).collect();
+        let values: HashSet<_> = self.value.iter().flat_map(Half::names).collect();
+        let shared: HashSet<_> = keys.intersection(&values).cloned().collect();
+        let half =
+            |half: &Option<Half>| half.as_ref().map(|h| h.columns(&shared)).unwrap_or_default();
+        let cpu = self.each_cpu.then(|| right("cpu"));
+        half(&self.key).into_iter().chain(cpu).chain(half(&self.value)).collect()
+    }
+
+    /// One entry, or one CPU's part of it. A half that is not shown is not looked at.
+    pub(crate) fn cells(&self, key: &[u8], cpu: usize, value: &[u8]) -> Vec<Cell> {
+        let half = |half: &Option<Half>, bytes| {
+            half.as_ref().map(|half| half.cells(bytes)).unwrap_or_default()
+        };
+        let cpu = self.each_cpu.then_some(Cell::Number(cpu as u64));
+        half(&self.key, key).into_iter().chain(cpu).chain(half(&self.value, value)).collect()
+    }
+}
+
+impl Half<'_> {
+    fn name(&self, leaf: &Leaf) -> String {
+        if leaf.path().is_empty() { self.name.to_owned() } else { leaf.path().to_owned() }
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self.shape {
+            Shape::Leaves => self.plan.leaves().iter().map(|leaf| self.name(leaf)).collect(),
+            Shape::Json | Shape::Compact => vec![self.name.to_owned()],
+        }
+    }
+
+    fn columns(&self, shared: &HashSet<String>) -> Vec<Column> {
+        if self.shape != Shape::Leaves {
+            return vec![left(self.name)];
+        }
+        let column = |leaf: &Leaf| {
+            let mut name = self.name(leaf);
+            if shared.contains(&name) {
+                name = format!("{}.{name}", self.name);
+            }
+            if leaf.is_number() { right(name) } else { left(name) }
+        };
+        self.plan.leaves().iter().map(column).collect()
+    }
+
+    fn cells(&self, bytes: &[u8]) -> Vec<Cell> {
+        match self.shape {
+            Shape::Leaves => {
+                self.plan.leaves().iter().map(|leaf| Cell::Text(leaf.text(bytes))).collect()
+            }
+            Shape::Compact => vec![Cell::Text(self.plan.show(bytes))],
+            Shape::Json => {
+                vec![self.plan.decode(bytes).map_or(Cell::Missing, Cell::Json)]
+            }
+        }
+    }
+}

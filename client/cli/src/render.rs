@@ -1,0 +1,432 @@
+//! Rows in, text out: the only place that knows tables, JSON and CSV.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use clap::ValueEnum;
+use prost_types::Timestamp;
+use serde_json::Value as Json;
+
+use crate::human;
+
+/// How many rows of a table are measured before the first is printed. A longer cell further down
+/// pushes its line out of shape, which is better than to hold a million rows in memory.
+const MEASURED_ROWS: usize = 1000;
+const GAP: &str = "  ";
+
+/// What the output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// One JSON document; 64-bit numbers out of maps are strings
+    Json,
+    /// A JSON object a line
+    Jsonl,
+    /// With a header line
+    Csv,
+}
+
+/// One field of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Missing,
+    Text(String),
+    Number(u64),
+    /// A number of bytes.
+    Size(u64),
+    Flag(bool),
+    Time(Option<Timestamp>),
+    List(Vec<String>),
+    Labels(BTreeMap<String, String>),
+    /// As it is in JSON; compact elsewhere.
+    Json(Json),
+}
+
+/// One column: its name in JSON and CSV, its heading in capitals.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    name: String,
+    right: bool,
+}
+
+/// A column of text.
+pub(crate) fn left(name: impl Into<String>) -> Column {
+    Column { name: name.into(), right: false }
+}
+
+/// A column of numbers.
+pub(crate) fn right(name: impl Into<String>) -> Column {
+    Column { name: name.into(), right: true }
+}
+
+/// What a command returns.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    /// One thing, shown as a list of its properties.
+    single: bool,
+}
+
+impl Sheet {
+    /// Any number of things. A row is as wide as the header: one array length says so.
+    pub(crate) fn many<const N: usize>(
+        columns: [Column; N],
+        rows: impl IntoIterator<Item = [Cell; N]>,
+    ) -> Self {
+        let rows = rows.into_iter().map(Vec::from).collect();
+        Self { columns: columns.into(), rows, single: false }
+    }
+
+    /// One thing.
+    pub(crate) fn one<const N: usize>(properties: [(&str, Cell); N]) -> Self {
+        let (columns, row) = properties.into_iter().map(|(name, cell)| (left(name), cell)).unzip();
+        Self { columns, rows: vec![row], single: true }
+    }
+
+    /// Rows whose columns the map's schema gives.
+    pub(crate) fn of(columns: Vec<Column>, rows: Vec<Vec<Cell>>) -> Self {
+        Self { columns, rows, single: false }
+    }
+
+    /// Writes it out.
+    pub(crate) fn print(self, out: impl Write, format: Format, heading: Style) -> io::Result<()> {
+        let Self { columns, rows, single } = self;
+        if single && format == Format::Table {
+            return print_properties(out, heading, &columns, &rows);
+        }
+        let mut printer = Printer::new(out, format, heading, columns);
+        printer.unwrapped = single;
+        for row in rows {
+            printer.row(row)?;
+        }
+        printer.finish()
+    }
+}
+
+/// `NAME  value`, a list's items under each other.
+fn print_properties(
+    mut out: impl Write,
+    heading: Style,
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+) -> io::Result<()> {
+    let width = columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
+    for (column, cell) in rows.iter().flat_map(|row| columns.iter().zip(row)) {
+        let lines = match cell {
+            Cell::List(items) if !items.is_empty() => items.iter().map(|i| printable(i)).collect(),
+            other => vec![table_text(other)],
+        };
+        let mut title = column.title();
+        for line in lines {
+            writeln!(out, "{heading}{title:width$}{heading:#}{GAP}{line}")?;
+            title.clear();
+        }
+    }
+    out.flush()
+}
+
+/// Prints rows as they come.
+pub(crate) struct Printer<W: Write> {
+    out: W,
+    format: Format,
+    heading: Style,
+    columns: Vec<Column>,
+    /// Rows that wait for the table's widths; empty once these are known.
+    held: Vec<Vec<Cell>>,
+    widths: Option<Vec<usize>>,
+    rows: u64,
+    /// In JSON, the row itself instead of a list of it.
+    unwrapped: bool,
+}
+
+impl<W: Write> Printer<W> {
+    pub(crate) fn new(out: W, format: Format, heading: Style, columns: Vec<Column>) -> Self {
+        let (held, widths) = (Vec::new(), None);
+        Self { out, format, heading, columns, held, widths, rows: 0, unwrapped: false }
+    }
+
+    /// As many cells as there are columns.
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
+        debug_assert_eq!(cells.len(), self.columns.len());
+        let first = self.rows == 0;
+        self.rows += 1;
+        match self.format {
+            Format::Table => {
+                if let Some(widths) = &self.widths {
+                    let texts = cells.iter().map(table_text).collect::<Vec<_>>();
+                    return write_line(&mut self.out, &self.columns, widths, &texts);
+                }
+                self.held.push(cells);
+                if self.held.len() == MEASURED_ROWS {
+                    self.settle()?;
+                }
+                Ok(())
+            }
+            Format::Json => {
+                let open = match (first, self.unwrapped) {
+                    (_, true) => "",
+                    (true, false) => "[\n",
+                    (false, false) => ",\n",
+                };
+                self.out.write_all(open.as_bytes())?;
+                write_object(&mut self.out, &self.columns, cells)
+            }
+            Format::Jsonl => {
+                write_object(&mut self.out, &self.columns, cells)?;
+                self.out.write_all(b"\n")
+            }
+            Format::Csv => {
+                if first {
+                    self.csv_header()?;
+                }
+                write_csv(&mut self.out, cells.iter().map(plain_text))
+            }
+        }
+    }
+
+    /// Shows everything so far.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.widths.is_none() && self.format == Format::Table {
+            self.settle()?;
+        }
+        self.out.flush()
+    }
+
+    /// The closing bracket, or the heading of nothing.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        match self.format {
+            Format::Json if self.unwrapped => self.out.write_all(b"\n")?,
+            Format::Json if self.rows == 0 => self.out.write_all(b"[]\n")?,
+            Format::Json => self.out.write_all(b"\n]\n")?,
+            Format::Csv if self.rows == 0 => self.csv_header()?,
+            Format::Table | Format::Jsonl | Format::Csv => {}
+        }
+        self.flush()
+    }
+
+    /// Fixes the table's widths by the rows at hand and prints these.
+    fn settle(&mut self) -> io::Result<()> {
+        let titles: Vec<_> = self.columns.iter().map(Column::title).collect();
+        let held = std::mem::take(&mut self.held);
+        let lines: Vec<Vec<String>> =
+            held.iter().map(|row| row.iter().map(table_text).collect()).collect();
+        let width = |at: usize| {
+            let cells = lines.iter().map(|line| human::width(&line[at]));
+            cells.chain([titles[at].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..self.columns.len()).map(width).collect();
+        let heading = self.heading;
+        write!(self.out, "{heading}")?;
+        write_cells(&mut self.out, &self.columns, &widths, &titles)?;
+        writeln!(self.out, "{heading:#}")?;
+        for line in &lines {
+            write_line(&mut self.out, &self.columns, &widths, line)?;
+        }
+        self.widths = Some(widths);
+        Ok(())
+    }
+
+    fn csv_header(&mut self) -> io::Result<()> {
+        write_csv(&mut self.out, self.columns.iter().map(|column| column.name.clone()))
+    }
+}
+
+impl Column {
+    fn title(&self) -> String {
+        self.name.replace('_', " ").to_uppercase()
+    }
+}
+
+fn write_line(
+    out: &mut impl Write,
+    columns: &[Column],
+    widths: &[usize],
+    texts: &[String],
+) -> io::Result<()> {
+    write_cells(out, columns, widths, texts)?;
+    out.write_all(b"\n")
+}
+
+fn write_cells(
+    out: &mut impl Write,
+    columns: &[Column],
+    widths: &[usize],
+    texts: &[String],
+) -> io::Result<()> {
+    let last = columns.len().saturating_sub(1);
+    for (at, ((column, &width), text)) in columns.iter().zip(widths).zip(texts).enumerate() {
+        let pad = width.saturating_sub(human::width(text));
+        match (column.right, at == last) {
+            (true, _) => write!(out, "{:pad$}{text}", "")?,
+            // No blanks at the line's end.
+            (false, true) => write!(out, "{text}")?,
+            (false, false) => write!(out, "{text}{:pad$}", "")?,
+        }
+        if at != last {
+            out.write_all(GAP.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// By hand, because `serde_json::Map` would sort the fields.
+fn write_object(out: &mut impl Write, columns: &[Column], cells: Vec<Cell>) -> io::Result<()> {
+    let mut before = "{";
+    for (column, cell) in columns.iter().zip(cells) {
+        write!(out, "{before}{}:", Json::from(column.name.as_str()))?;
+        serde_json::to_writer(&mut *out, &json(cell))?;
+        before = ",";
+    }
+    out.write_all(b"}")
+}
+
+fn json(cell: Cell) -> Json {
+    match cell {
+        Cell::Missing | Cell::Time(None) => Json::Null,
+        Cell::Text(text) => Json::String(text),
+        Cell::Number(number) | Cell::Size(number) => Json::from(number),
+        Cell::Flag(flag) => Json::Bool(flag),
+        Cell::Time(Some(time)) => Json::String(time.to_string()),
+        Cell::List(items) => Json::from(items),
+        Cell::Labels(labels) => labels.into_iter().collect(),
+        Cell::Json(json) => json,
+    }
+}
+
+fn plain_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Missing | Cell::Time(None) => String::new(),
+        Cell::Text(text) | Cell::Json(Json::String(text)) => text.clone(),
+        Cell::Number(number) | Cell::Size(number) => number.to_string(),
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Time(Some(time)) => time.to_string(),
+        Cell::List(items) => items.join(" "),
+        Cell::Labels(labels) => join_labels(labels, " "),
+        Cell::Json(json) => json.to_string(),
+    }
+}
+
+fn table_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Missing | Cell::Time(None) => "-".to_owned(),
+        Cell::List(items) if items.is_empty() => "-".to_owned(),
+        Cell::Labels(labels) if labels.is_empty() => "-".to_owned(),
+        Cell::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+        Cell::Size(bytes) => human::bytes(*bytes),
+        Cell::Time(Some(time)) => human::time(time),
+        Cell::List(items) => printable(&items.join(", ")),
+        Cell::Labels(labels) => printable(&join_labels(labels, ", ")),
+        Cell::Text(_) | Cell::Number(_) | Cell::Json(_) => printable(&plain_text(cell)),
+    }
+}
+
+fn join_labels(labels: &BTreeMap<String, String>, between: &str) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(between)
+}
+
+/// Without what a terminal would obey: a map's bytes may be anybody's.
+pub(crate) fn printable(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let escaped = |c: char| -> String {
+        if c.is_control() { c.escape_default().collect() } else { c.into() }
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// RFC 4180, but with the line ends of the system.
+fn write_csv(out: &mut impl Write, fields: impl Iterator<Item = String>) -> io::Result<()> {
+    for (at, field) in fields.enumerate() {
+        if at > 0 {
+            out.write_all(b",")?;
+        }
+        if field.contains([',', '"', '\n', '\r']) {
+            write!(out, "\"{}\"", field.replace('"', "\"\""))?;
+        } else {
+            out.write_all(field.as_bytes())?;
+        }
+    }
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(sheet: Sheet, format: Format) -> String {
+        let mut out = Vec::new();
+        sheet.print(&mut out, format, Style::new()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn two() -> Sheet {
+        let row = |name: &str, size| [Cell::Text(name.into()), Cell::Number(size), Cell::Missing];
+        Sheet::many(
+            [left("map_name"), right("size"), left("x")],
+            [row("a,\"b\"", 7), row("c", 100)],
+        )
+    }
+
+    #[test]
+    fn a_table_has_aligned_columns_and_no_trailing_blanks() {
+        assert_eq!(
+            print(two(), Format::Table),
+            "MAP NAME  SIZE  X\na,\"b\"        7  -\nc          100  -\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_document_and_jsonl_one_a_line() {
+        let json: Json = serde_json::from_str(&print(two(), Format::Json)).unwrap();
+        assert_eq!(json[1]["size"], 100);
+        assert_eq!(json[0]["x"], Json::Null);
+        let lines = print(two(), Format::Jsonl);
+        assert_eq!(lines.lines().count(), 2);
+        assert!(lines.lines().all(|line| serde_json::from_str::<Json>(line).is_ok()));
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        assert_eq!(print(two(), Format::Csv), "map_name,size,x\n\"a,\"\"b\"\"\",7,\nc,100,\n");
+    }
+
+    #[test]
+    fn nothing_is_still_a_document() {
+        let none = || Sheet::many([left("a"), left("b")], []);
+        assert_eq!(print(none(), Format::Table), "A  B\n");
+        assert_eq!(print(none(), Format::Json), "[]\n");
+        assert_eq!(print(none(), Format::Jsonl), "");
+        assert_eq!(print(none(), Format::Csv), "a,b\n");
+    }
+
+    #[test]
+    fn one_thing_is_a_list_of_properties_or_one_object() {
+        let one = || {
+            Sheet::one([
+                ("name", Cell::Text("m".into())),
+                ("maps", Cell::List(vec!["a".into(), "b".into()])),
+            ])
+        };
+        assert_eq!(print(one(), Format::Table), "NAME  m\nMAPS  a\n      b\n");
+        let json: Json = serde_json::from_str(&print(one(), Format::Json)).unwrap();
+        assert_eq!(json["maps"][1], "b");
+    }
+
+    #[test]
+    fn more_rows_than_are_measured_are_all_printed() {
+        let rows = (0..2500_u64).map(|n| [Cell::Number(n)]);
+        let text = print(Sheet::many([right("n")], rows), Format::Table);
+        assert_eq!(text.lines().count(), 2501);
+        assert!(text.ends_with("2499\n"));
+    }
+
+    #[test]
+    fn a_terminal_is_never_sent_somebody_elses_escapes() {
+        assert_eq!(printable("a\x1b[2Jb\n\u{9b}"), "a\\u{1b}[2Jb\\n\\u{9b}");
+    }
+}
