@@ -279,3 +279,77 @@ fn is_char(ty: &Type) -> bool {
     };
     ty.size == 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Plan;
+    use super::super::samples::{
+        array, array_shown, bitfield, float, pointer, record, shown, structure, unsigned,
+    };
+    use super::*;
+
+    fn refused(ty: &Type) -> String {
+        Plan::compile(ty).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_that_contradict_each_other_are_refused() {
+        let outside = record("struct r", 4, false, vec![bitfield("f", unsigned(4), 8, 0)]);
+        let between = record("struct r", 8, false, vec![bitfield("f", unsigned(4), 4, 0)]);
+        let mut short = array(unsigned(8), 4);
+        short.size = 16;
+        let wide = record("struct r", 8, false, vec![bitfield("f", unsigned(4), 0, 33)]);
+        let no_bits = record("struct r", 8, false, vec![bitfield("f", pointer(), 0, 3)]);
+        for (ty, said) in [
+            (outside, r#"f lies outside of "struct r", or between its bytes"#),
+            (between, r#"f lies outside of "struct r", or between its bytes"#),
+            (short, "the type has 4 elements of 8 bytes in 16 bytes"),
+            (wide, "f cannot be a bitfield of 33 bits"),
+            (no_bits, "f cannot be a bitfield of 3 bits"),
+            (unsigned(0), "the type has 0 bytes, which a number cannot have"),
+            (unsigned(17), "the type has 17 bytes, which a number cannot have"),
+            (float(5), "the type has 5 bytes, which a float cannot have"),
+            (
+                shown(8, true, Display::Ipv4),
+                "the type has 8 bytes, which an IPv4 address cannot have",
+            ),
+            (
+                structure(vec![("a", structure(vec![("b", float(2))]))]),
+                "a.b has 2 bytes, which a number cannot have",
+            ),
+            (
+                structure(vec![("m", array_shown(unsigned(1), 8, Display::Mac))]),
+                "m has 8 bytes, which an Ethernet address cannot have",
+            ),
+        ] {
+            assert_eq!(refused(&ty), said);
+        }
+    }
+
+    #[test]
+    fn names_must_tell_fields_apart() {
+        let inner = structure(vec![("b", unsigned(1))]);
+        let twice = structure(vec![("a", unsigned(1)), ("b", unsigned(1)), ("", inner)]);
+        assert_eq!(refused(&twice), r#"the type has two fields named "b""#);
+    }
+
+    #[test]
+    fn what_would_take_for_ever_is_refused() {
+        let deep = (0..MAX_DEPTH).fold(unsigned(1), |inner, _| structure(vec![("i", inner)]));
+        assert!(refused(&deep).ends_with("is nested too deep"));
+        let long = array(unsigned(1), 1 << 20);
+        assert_eq!(refused(&long), "the type has too many parts to be shown one by one");
+        // 2^31 elements of no bytes are none.
+        let nothing = array(structure(vec![]), 1 << 31);
+        assert_eq!(Plan::compile(&nothing).unwrap().values(), 1);
+        let wide = (0..=MAX_NODES).map(|_| bitfield("f", unsigned(1), 0, 0)).collect();
+        assert!(Plan::compile(&record("union u", 1, true, wide)).is_err());
+    }
+
+    #[test]
+    fn text_of_any_length_is_one_value() {
+        let char = super::super::samples::character();
+        assert_eq!(Plan::compile(&array(char, 1 << 24)).unwrap().values(), 1);
+        assert_eq!(Plan::opaque(1 << 24).values(), 1);
+    }
+}

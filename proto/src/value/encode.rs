@@ -6,10 +6,11 @@ use serde_json::{Map, Value as Json};
 
 use super::address::{HEX, parse_address, parse_hex};
 use super::error::{EncodeError, Problem, shorten, some_of};
+use super::input::scalar_bytes;
 use super::leaf::{push_index, push_name};
-use super::number::{Range, Whole, describe};
+use super::number::describe;
 use super::plan::{Plan, Shape, Step, fields};
-use super::scalar::{Load, Meaning, Names, Scalar};
+use super::scalar::{Load, Meaning, Scalar};
 
 impl Plan {
     /// JSON to bytes; padding is zero. Takes what `decode` gives, and for every whole part also
@@ -215,115 +216,133 @@ fn is_given(steps: &[Step], at: usize, object: &Map<String, Json>) -> bool {
     }
 }
 
-/// The scalar's bytes, and which of their bits are its own.
-fn scalar_bytes(scalar: &Scalar, json: &Json) -> Result<(Vec<u8>, Vec<u8>), Problem> {
-    let bits = scalar.load.bits();
-    let number = match &scalar.meaning {
-        Meaning::Unsigned | Meaning::Pointer => integer(json, bits, Range::Unsigned)?,
-        Meaning::Signed => integer(json, bits, Range::Signed)?,
-        Meaning::HexNumber => integer(json, bits, Range::Both)?,
-        Meaning::Bool => match json {
-            Json::Bool(truth) => (*truth).into(),
-            Json::String(text) if text == "true" => 1,
-            Json::String(text) if text == "false" => 0,
-            _ => whole(json, "true or false")?.bits(bits, Range::Unsigned)?,
-        },
-        Meaning::Char => match json {
-            Json::String(text) if text.len() == 1 => text.as_bytes()[0].into(),
-            _ => whole(json, "one character or its number")?.bits(bits, Range::Both)?,
-        },
-        Meaning::Enum(names) => named(names, json, bits)?,
-        Meaning::Float => float(json, bits)?,
-        Meaning::Text => return text_bytes(json, scalar.load.bytes()),
-        Meaning::Ipv4 | Meaning::Ipv6 | Meaning::Mac | Meaning::Opaque => {
-            let (what, numeric) = match scalar.meaning {
-                Meaning::Ipv4 => ("an IPv4 address such as \"10.0.0.1\"", true),
-                Meaning::Ipv6 => ("an IPv6 address such as \"fe80::1\"", true),
-                Meaning::Mac => ("an Ethernet address such as \"02:00:00:00:00:01\"", true),
-                _ => ("\"hex:\" with two digits for each byte", false),
-            };
-            match whole(json, what) {
-                Ok(whole) if numeric && bits > 0 => whole.bits(bits, Range::Unsigned)?,
-                _ => return Err(expected(what, json)),
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::samples::{
+        array, big_endian, bitfield, character, enumeration, float, record, shown, signed,
+        structure, union, unsigned,
     };
-    let (bytes, span) = scalar.load.place(number);
-    let (own, _) = scalar.load.place(u128::MAX);
-    Ok((bytes[..span].to_vec(), own[..span].to_vec()))
-}
+    use super::super::schema::{ByteOrder, Display, Type};
+    use super::*;
 
-fn expected(what: &str, json: &Json) -> Problem {
-    Problem::Expected { expected: what.to_owned(), got: describe(json) }
-}
+    fn encode(ty: &Type, json: &Json) -> Result<Vec<u8>, String> {
+        let plan = Plan::compile_for(ty, ByteOrder::Little).unwrap();
+        plan.encode(json).map_err(|error| error.to_string())
+    }
 
-fn whole(json: &Json, what: &str) -> Result<Whole, Problem> {
-    Whole::from_json(json).ok_or_else(|| expected(what, json))
-}
-
-fn integer(json: &Json, bits: u32, range: Range) -> Result<u128, Problem> {
-    let what = match json {
-        Json::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
-            "an integer this large as a string"
+    #[test]
+    fn addresses_are_taken_for_whatever_has_their_size() {
+        let v4 = vec![10, 0, 0, 1];
+        for ty in [
+            unsigned(4),
+            signed(4),
+            big_endian(4),
+            shown(4, true, Display::Ipv4),
+            array(unsigned(1), 4),
+            record("struct in_addr", 4, false, vec![]),
+        ] {
+            assert_eq!(encode(&ty, &json!("10.0.0.1")), Ok(v4.clone()), "{ty:?}");
         }
-        _ => "an integer",
-    };
-    whole(json, what)?.bits(bits, range)
-}
-
-fn named(names: &Names, json: &Json, bits: u32) -> Result<u128, Problem> {
-    let range = if names.signed { Range::Signed } else { Range::Unsigned };
-    if let Json::String(name) = json
-        && let Some(number) = names.number(name)
-    {
-        let number = if names.signed {
-            let number = number.cast_signed();
-            Whole { negative: number < 0, magnitude: number.unsigned_abs().into() }
-        } else {
-            Whole { negative: false, magnitude: number.into() }
-        };
-        return number.bits(bits, range);
-    }
-    match (Whole::from_json(json), json) {
-        (Some(number), _) => number.bits(bits, range),
-        (None, Json::String(name)) => {
-            Err(Problem::UnknownName { name: shorten(name), known: some_of(names.names()) })
+        for ty in [
+            unsigned(16),
+            array(unsigned(1), 16),
+            array(big_endian(4), 4),
+            structure(vec![("a", unsigned(8)), ("b", unsigned(8))]),
+        ] {
+            assert_eq!(encode(&ty, &json!("fe80::1")).unwrap()[..2], [0xfe, 0x80], "{ty:?}");
         }
-        (None, _) => Err(expected("a name of the enum or a number", json)),
+        let mac = encode(&array(unsigned(1), 6), &json!("02:00:00:00:00:01"));
+        assert_eq!(mac, Ok(vec![2, 0, 0, 0, 0, 1]));
+        assert_eq!(encode(&array(character(), 16), &json!("fe80::1")).unwrap()[..7], *b"fe80::1");
     }
-}
 
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-fn float(json: &Json, bits: u32) -> Result<u128, Problem> {
-    let number = match json {
-        Json::Number(number) => number.as_f64(),
-        Json::String(text) => text.parse::<f64>().ok(),
-        _ => None,
-    };
-    let number = number.ok_or_else(|| expected("a number, \"NaN\" or \"Infinity\"", json))?;
-    if bits == 64 {
-        return Ok(number.to_bits().into());
-    }
-    let single = number as f32;
-    if single.is_infinite() && number.is_finite() {
-        return Err(Problem::OutOfRange {
-            value: number.to_string(),
-            min: format!("{:e}", f32::MIN),
-            max: format!("{:e}", f32::MAX),
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let bits = record("struct b", 1, false, vec![bitfield("x", signed(1), 0, 3)]);
+        let ty = structure(vec![
+            ("rx", structure(vec![("bytes", unsigned(8)), ("ttl", unsigned(1))])),
+            ("slots", array(unsigned(2), 2)),
+            ("comm", array(character(), 4)),
+            ("state", enumeration(4, false, &[("UP", 1), ("DOWN", 2)])),
+            ("bits", bits),
+            ("f", float(4)),
+        ]);
+        let good = json!({
+            "rx": {"bytes": 1, "ttl": 2}, "slots": [1, 2], "comm": "a", "state": "UP",
+            "bits": {"x": -4}, "f": 1.5,
         });
+        assert!(encode(&ty, &good).is_ok());
+        let cases = [
+            ("/rx/ttl", json!(256), "rx.ttl: 256 is out of range, which is 0 to 255"),
+            ("/rx/ttl", json!("-1"), "rx.ttl: -1 is out of range, which is 0 to 255"),
+            ("/rx/ttl", json!(1.5), "rx.ttl: expected an integer, got 1.5"),
+            (
+                "/rx/bytes",
+                json!(1e19),
+                "rx.bytes: expected an integer this large as a string, got 1e+19",
+            ),
+            ("/rx/bytes", json!("x"), r#"rx.bytes: expected an integer, got "x""#),
+            ("/rx/bytes", json!("10.0.0.1"), r#"rx.bytes: expected an integer, got "10.0.0.1""#),
+            ("/rx/bytes", json!("hex:00"), "rx.bytes: hex: with 1 bytes where there must be 8"),
+            (
+                "/rx/bytes",
+                json!("hex:0"),
+                r#"rx.bytes: "hex:0" is not hex: with two hexadecimal digits for each byte"#,
+            ),
+            ("/rx", json!(null), "rx: expected an object with bytes, ttl, got null"),
+            ("/rx", json!({"ttl": 1}), "rx.bytes: the field is missing"),
+            (
+                "/rx",
+                json!({"byte": 1, "ttl": 1}),
+                r#"rx: there is no field "byte"; there is bytes, ttl"#,
+            ),
+            ("/slots", json!([1]), "slots: 1 elements where there must be 2"),
+            ("/slots", json!(1), "slots: expected a list of 2, got 1"),
+            ("/slots/1", json!(65_536), "slots[1]: 65536 is out of range, which is 0 to 65535"),
+            ("/comm", json!("abcde"), "comm: the text has 5 bytes, at most 4 fit"),
+            ("/comm", json!("a\0"), r#"comm: expected text without NULs, got "a\0""#),
+            (
+                "/state",
+                json!("AWAY"),
+                r#"state: "AWAY" is not a name of the enum; there is UP, DOWN"#,
+            ),
+            ("/state", json!(-1), "state: -1 is out of range, which is 0 to 4294967295"),
+            ("/bits/x", json!(4), "bits.x: 4 is out of range, which is -4 to 3"),
+            ("/f", json!("x"), r#"f: expected a number, "NaN" or "Infinity", got "x""#),
+            (
+                "/f",
+                json!(1e39),
+                "f: 1000000000000000000000000000000000000000 is out of range, which is -3.4028235e38 to 3.4028235e38",
+            ),
+        ];
+        for (at, json, said) in cases {
+            let mut bad = good.clone();
+            *bad.pointer_mut(at).unwrap() = json;
+            assert_eq!(encode(&ty, &bad), Err(said.to_owned()));
+        }
     }
-    Ok(single.to_bits().into())
-}
 
-fn text_bytes(json: &Json, max: usize) -> Result<(Vec<u8>, Vec<u8>), Problem> {
-    let text = match json {
-        Json::String(text) if !text.contains('\0') => text,
-        _ => return Err(expected("text without NULs", json)),
-    };
-    if text.len() > max {
-        return Err(Problem::TextTooLong { got: text.len(), max });
+    #[test]
+    fn a_union_takes_one_member_or_several_that_agree() {
+        let ip = union(vec![("v4", array(unsigned(1), 4)), ("v6", array(unsigned(1), 8))]);
+        let ty = structure(vec![("family", unsigned(1)), ("", ip.clone()), ("ip", ip)]);
+        let with = |json: Json| {
+            let mut whole = json!({"family": 2, "v4": [1, 2, 3, 4]});
+            whole["ip"] = json;
+            encode(&ty, &whole)
+        };
+        let v4 = vec![2, 1, 2, 3, 4, 0, 0, 0, 0, 1, 0, 0, 7, 0, 0, 0, 0];
+        assert_eq!(with(json!({"v4": [1, 0, 0, 7]})), Ok(v4.clone()));
+        assert_eq!(with(json!({"v4": "1.0.0.7"})), Ok(v4.clone()));
+        assert_eq!(with(json!("hex:0100000700000000")), Ok(v4.clone()));
+        assert_eq!(with(json!({"v4": "1.0.0.7", "v6": [1, 0, 0, 7, 0, 0, 0, 0]})), Ok(v4));
+        let both = with(json!({"v4": "1.0.0.7", "v6": [1, 0, 0, 8, 0, 0, 0, 0]}));
+        let said = "ip.v6[3]: contradicts another member of its union; give only one of them";
+        assert_eq!(both, Err(said.to_owned()));
+        assert_eq!(with(json!({})), Err("ip: the union needs one of v4, v6".to_owned()));
+        let without = encode(&ty, &json!({"family": 1, "ip": {"v4": "0.0.0.0"}}));
+        assert_eq!(without, Err("the union needs one of v4, v6".to_owned()));
     }
-    let mut bytes = text.clone().into_bytes();
-    bytes.resize(max, 0);
-    Ok((bytes, vec![0xff; max]))
 }

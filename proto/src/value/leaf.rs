@@ -125,3 +125,51 @@ pub(super) fn push_index(path: &mut String, index: usize) -> usize {
     path.push(']');
     before
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Plan;
+    use super::super::samples::{array, everything, signed, structure, unsigned};
+
+    #[test]
+    fn leaves_are_listed_by_path() {
+        let plan = Plan::compile(&everything()).unwrap();
+        let paths: Vec<_> = plan.leaves().iter().map(super::Leaf::path).collect();
+        let expected = "small number large huge odd port flag letter comm state mask single double \
+            task source six mac cookie blob slots[0] slots[1] slots[2] nested.a nested.b[0] \
+            nested.b[1] low middle top kind word halves[0] halves[1]";
+        assert_eq!(paths, expected.split_whitespace().collect::<Vec<_>>());
+        let numbers: Vec<_> =
+            plan.leaves().iter().filter(|leaf| !leaf.is_number()).map(super::Leaf::path).collect();
+        let others = "huge letter comm single double task source six mac blob";
+        assert_eq!(numbers, others.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn leaves_read_where_they_are() {
+        let inner = structure(vec![("a", unsigned(2)), ("b", signed(2))]);
+        let plan = Plan::compile(&structure(vec![("x", unsigned(4)), ("y", array(inner, 2))]));
+        let plan = plan.unwrap();
+        let bytes = [9, 0, 0, 0, 1, 0, 0xff, 0xff, 2, 0, 0xfe, 0xff];
+        let read: Vec<_> = plan
+            .leaves()
+            .iter()
+            .map(|leaf| (leaf.path(), leaf.read(&bytes).cast_signed(), leaf.text(&bytes)))
+            .collect();
+        let expected = [("x", 9), ("y[0].a", 1), ("y[0].b", -1), ("y[1].a", 2), ("y[1].b", -2)];
+        assert_eq!(read, expected.map(|(path, number)| (path, number, number.to_string())));
+        assert!(plan.leaves()[2].is_signed() && !plan.leaves()[1].is_signed());
+        assert_eq!(plan.leaves()[3].read(&bytes[..5]), 0);
+    }
+
+    #[test]
+    fn a_scalar_is_its_own_leaf() {
+        let plan = Plan::compile(&unsigned(8)).unwrap();
+        assert_eq!((plan.leaves().len(), plan.leaves()[0].path()), (1, ""));
+        let opaque = Plan::opaque(3);
+        assert_eq!(opaque.leaves()[0].text(&[1, 2, 3]), "hex:010203");
+        assert!(!opaque.leaves()[0].is_number());
+        let many = Plan::compile(&array(unsigned(1), 100_000)).unwrap();
+        assert_eq!(many.leaves().len(), 65_536);
+    }
+}

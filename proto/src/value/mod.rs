@@ -11,10 +11,15 @@ mod decode;
 mod encode;
 mod error;
 mod form;
+mod input;
 mod leaf;
 mod number;
 mod pb;
 mod plan;
+#[cfg(test)]
+mod roundtrip;
+#[cfg(test)]
+mod samples;
 mod scalar;
 mod schema;
 mod sum;

@@ -77,3 +77,39 @@ pub(super) fn special(number: f64) -> &'static str {
         "-Infinity"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_survives_the_round_trip() {
+        let json = json!({
+            "null": null, "true": true, "n": -3, "half": 0.5, "large": 9_007_199_254_740_992_u64,
+            "text": "é", "list": [1, [], {}], "record": {"a": {"b": []}},
+        });
+        assert_eq!(value_to_json(&json_to_value(json.clone())), json);
+    }
+
+    #[test]
+    fn numbers_that_a_double_cannot_carry_become_text() {
+        for number in [u64::MAX, (1 << 53) + 1] {
+            assert_eq!(value_to_json(&json_to_value(json!(number))), json!(number.to_string()));
+        }
+        assert_eq!(value_to_json(&json_to_value(json!(i64::MIN))), json!(i64::MIN.to_string()));
+    }
+
+    #[test]
+    fn doubles_that_json_cannot_carry_become_text() {
+        let number = |number| Protobuf { kind: Some(Kind::NumberValue(number)) };
+        assert_eq!(value_to_json(&number(f64::NAN)), json!("NaN"));
+        assert_eq!(value_to_json(&number(f64::INFINITY)), json!("Infinity"));
+        assert_eq!(value_to_json(&number(f64::NEG_INFINITY)), json!("-Infinity"));
+        assert_eq!(value_to_json(&number(6.0)).to_string(), "6");
+        assert_eq!(value_to_json(&number(-0.0)).to_string(), "-0.0");
+        assert_eq!(value_to_json(&number(1e300)), json!(1e300));
+        assert_eq!(value_to_json(&Protobuf { kind: None }), json!(null));
+    }
+}

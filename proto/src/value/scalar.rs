@@ -295,3 +295,77 @@ impl Names {
         self.declared.iter().map(|(name, _)| &**name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0x90];
+
+    #[test]
+    fn integers_are_read_in_either_order() {
+        let int = |size, order| Load::Int { size, order };
+        for (load, number) in [
+            (int(1, ByteOrder::Little), 0x01),
+            (int(2, ByteOrder::Little), 0x0201),
+            (int(2, ByteOrder::Big), 0x0102),
+            (int(3, ByteOrder::Little), 0x03_0201),
+            (int(3, ByteOrder::Big), 0x01_0203),
+            (int(4, ByteOrder::Big), 0x0102_0304),
+            (int(8, ByteOrder::Little), 0x0807_0605_0403_0201),
+            (int(8, ByteOrder::Big), 0x0102_0304_0506_0708),
+            (int(16, ByteOrder::Big), 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f90),
+        ] {
+            assert_eq!(load.get_wide(&BYTES), number, "{load:?}");
+            assert_eq!(u128::from(load.get(&BYTES)), number & mask(64), "{load:?}");
+            let (bytes, span) = load.place(number);
+            assert_eq!(bytes[..span], BYTES[..span], "{load:?}");
+            assert_eq!(load.get(&[]), 0);
+        }
+    }
+
+    #[test]
+    fn bitfields_are_read_and_placed() {
+        let bits = |span, shift, bits, order| Load::Bits { span, shift, bits, order };
+        for (load, bytes, number) in [
+            (bits(1, 0, 3, ByteOrder::Little), &[0b1010_1101][..], 0b101),
+            (bits(1, 3, 5, ByteOrder::Little), &[0b1010_1101], 0b10101),
+            (bits(2, 6, 4, ByteOrder::Little), &[0b1100_0000, 0b0000_0010], 0b1011),
+            (bits(2, 6, 4, ByteOrder::Big), &[0b0000_0010, 0b1100_0000], 0b1011),
+            (
+                bits(9, 4, 64, ByteOrder::Little),
+                &[0xf0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f],
+                u64::MAX,
+            ),
+        ] {
+            assert_eq!(load.get(bytes), number, "{load:?}");
+            let (placed, span) = load.place(number.into());
+            assert_eq!(load.get(&placed[..span]), number, "{load:?}");
+            let outside = |(placed, whole): (&u8, &u8)| placed & !whole == 0;
+            assert!(placed[..span].iter().zip(bytes).all(outside), "{load:?}");
+        }
+    }
+
+    #[test]
+    fn signs_reach_the_top_bit() {
+        for (raw, bits, number) in
+            [(0b111, 3, -1), (0b011, 3, 3), (0x80, 8, -128), (1, 1, -1), (u64::MAX, 64, -1)]
+        {
+            assert_eq!(extend(raw, bits).cast_signed(), number);
+        }
+        assert_eq!(extend_wide(u128::MAX, 128), -1);
+        assert_eq!(extend_wide(1 << 71, 72), -(1 << 71));
+        assert_eq!((mask(0), mask(1), mask(128)), (0, 1, u128::MAX));
+    }
+
+    #[test]
+    fn the_first_of_two_names_for_a_number_is_shown() {
+        let values = [("A", 1), ("B", 0xffff_ffff), ("C", 1)];
+        let values = values.map(|(name, value)| EnumValue { name: name.to_owned(), value });
+        let names = Names::new(&values, true, 32);
+        assert_eq!(names.name(1), Some("A"));
+        assert_eq!(names.name(u64::MAX), Some("B"));
+        assert_eq!(names.name(0xffff_ffff), None);
+        assert_eq!((names.number("C"), names.number("D")), (Some(1), None));
+    }
+}

@@ -186,3 +186,73 @@ impl Collector<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{
+        array, big_endian, bitfield, boolean, character, enumeration, float, pointer, record,
+        signed, structure, union, unsigned,
+    };
+    use super::super::schema::Type;
+    use super::*;
+
+    fn sum(ty: &Type, each: &[u8], stride: usize, cpus: usize) -> Result<Vec<u8>, String> {
+        let plan = Plan::compile(ty).unwrap();
+        plan.sum_per_cpu(each, stride, cpus).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn integers_are_added_at_their_own_width() {
+        let ty = structure(vec![("a", unsigned(1)), ("b", signed(2)), ("c", big_endian(4))]);
+        let one = [255, 9, 255, 255, 0, 0, 0, 255];
+        let two = [3, 9, 4, 0, 0, 0, 0, 1];
+        assert_eq!(sum(&ty, &[one, two].concat(), 8, 2), Ok(vec![2, 0, 3, 0, 0, 0, 1, 0]));
+        let words: Vec<u8> =
+            [[u64::MAX, 7], [2, 8]].concat().iter().flat_map(|n| n.to_ne_bytes()).collect();
+        let added: Vec<u8> = [1, 15_u64].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        assert_eq!(sum(&array(unsigned(8), 2), &words, 16, 2), Ok(added.clone()));
+        assert_eq!(Plan::opaque(16).sum_per_cpu(&words, 16, 2), Ok(added));
+        // The kernel rounds each CPU's value up to 8 bytes.
+        assert_eq!(
+            sum(&unsigned(4), &[1, 0, 0, 0, 9, 9, 9, 9, 2, 0, 0, 0, 9, 9, 9, 9], 8, 2),
+            Ok(vec![3, 0, 0, 0])
+        );
+    }
+
+    #[test]
+    fn bitfields_do_not_spill_into_each_other() {
+        let fields = vec![bitfield("a", unsigned(1), 0, 3), bitfield("b", unsigned(1), 3, 5)];
+        let ty = record("struct b", 1, false, fields);
+        assert_eq!(sum(&ty, &[0b0000_1111, 0b0001_0010], 1, 2), Ok(vec![0b0001_1001]));
+    }
+
+    #[test]
+    fn what_has_no_sum_is_named() {
+        for (ty, what) in [
+            (float(8), "a float"),
+            (pointer(), "a pointer"),
+            (boolean(), "a bool"),
+            (array(character(), 8), "a text"),
+            (enumeration(4, false, &[]), "an enum"),
+            (Type::opaque(8), "a run of bytes"),
+            (union(vec![("a", unsigned(8)), ("b", unsigned(4))]), "a union"),
+        ] {
+            let ty = structure(vec![("n", unsigned(8)), ("x", structure(vec![("y", ty)]))]);
+            let said = sum(&ty, &vec![0; ty.size as usize], ty.size as usize, 1).unwrap_err();
+            assert_eq!(said, format!("x.y: {what} has no sum over the CPUs"));
+        }
+        let said = Plan::opaque(4).summable().unwrap_err().to_string();
+        assert!(said.starts_with("4 bytes of unknown meaning"), "{said}");
+        assert!(Plan::opaque(8).summable().is_ok());
+    }
+
+    #[test]
+    fn too_few_bytes_are_refused() {
+        for (each, stride, cpus) in [(15, 8, 2), (16, 4, 2), (16, usize::MAX, 2)] {
+            let said = sum(&unsigned(8), &vec![0; each], stride, cpus).unwrap_err();
+            assert!(said.contains("do not hold"), "{said}");
+        }
+        assert_eq!(sum(&unsigned(8), &[], 8, 0), Ok(vec![0; 8]));
+        assert_eq!(sum(&structure(vec![]), &[], 0, 4), Ok(vec![]));
+    }
+}

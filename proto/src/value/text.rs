@@ -211,3 +211,125 @@ fn sample(scalar: &Scalar) -> String {
         Meaning::Opaque => format!("\"hex:00… {bytes} bytes in all\""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{
+        array, array_shown, boolean, character, enumeration, float, shown, signed, structure,
+        union, unsigned,
+    };
+    use super::super::schema::{ByteOrder, Display, Type};
+    use super::*;
+
+    fn plan(ty: &Type) -> Plan {
+        Plan::compile_for(ty, ByteOrder::Little).unwrap()
+    }
+
+    #[test]
+    fn what_people_write_is_read_by_the_type() {
+        let one = structure(vec![("inner", structure(vec![("port", unsigned(2))]))]);
+        let two = structure(vec![("a", unsigned(1)), ("b", array(character(), 3))]);
+        for (ty, text, bytes) in [
+            (unsigned(4), "6", &[6, 0, 0, 0][..]),
+            (unsigned(4), " 0x1f ", &[31, 0, 0, 0]),
+            (unsigned(4), "10.0.0.1", &[10, 0, 0, 1]),
+            (unsigned(4), "hex:0a000001", &[10, 0, 0, 1]),
+            (unsigned(4), "\"6\"", &[6, 0, 0, 0]),
+            (signed(4), "-1", &[255; 4]),
+            (boolean(), "true", &[1]),
+            (boolean(), "0", &[0]),
+            (character(), "a", b"a"),
+            (character(), "7", &[7]),
+            (character(), "\"7\"", b"7"),
+            (float(8), "0.5", &0.5_f64.to_le_bytes()),
+            (float(8), "NaN", &f64::NAN.to_le_bytes()),
+            (enumeration(1, false, &[("UP", 3)]), "UP", &[3]),
+            (array(character(), 4), "ab c", b"ab c"),
+            (array(character(), 4), "\"ab\"", b"ab\0\0"),
+            (array(character(), 4), "\"ab", b"\"ab\0"),
+            (array(character(), 4), "", b"\0\0\0\0"),
+            (array(unsigned(1), 2), "[1, 2]", &[1, 2]),
+            (array_shown(unsigned(1), 6, Display::Mac), "02:00:00:00:00:01", &[2, 0, 0, 0, 0, 1]),
+            (array(unsigned(2), 3), "02:00:00:00:00:01", &[2, 0, 0, 0, 0, 1]),
+            (array(unsigned(8), 2), "::1", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (one.clone(), "443", &[187, 1]),
+            (one.clone(), "\"443\"", &[187, 1]),
+            (one.clone(), "{\"inner\":{\"port\":443}}", &[187, 1]),
+            (one, "hex:0102", &[1, 2]),
+            (two.clone(), "{\"b\":\"xy\",\"a\":1}", b"\x01xy\0"),
+            (two, "1.2.3.4", &[1, 2, 3, 4]),
+            (Type::opaque(2), "hex:0102", &[1, 2]),
+        ] {
+            assert_eq!(plan(&ty).parse(text), Ok(bytes.to_vec()), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_come_with_an_example() {
+        let ip = union(vec![("v4", shown(4, true, Display::Ipv4)), ("v6", unsigned(8))]);
+        let key = structure(vec![
+            ("ip", ip),
+            ("ports", array(unsigned(2), 2)),
+            ("slots", array(unsigned(1), 5)),
+            ("up", boolean()),
+        ]);
+        let example = r#"; write it like {"ip":{"v4":"10.0.0.1"},"ports":[1,1],"slots":[1,… 5 in all],"up":true}"#;
+        for (ty, text, said) in [
+            (unsigned(4), "x", r#"expected an integer, got "x"; write it like 1"#),
+            (unsigned(1), "256", "256 is out of range, which is 0 to 255; write it like 1"),
+            (unsigned(1), "hex:0102", "hex: with 2 bytes where there must be 1; write it like 1"),
+            (
+                Type::opaque(2),
+                "5",
+                r#"expected "hex:" with two digits for each byte, got "5"; write it like hex:0000"#,
+            ),
+            (
+                key.clone(),
+                "7",
+                &format!(r#"expected an object with ip, ports, slots, up, got "7"{example}"#),
+            ),
+            (
+                key.clone(),
+                "{",
+                &format!(
+                    r#""{{" is no JSON: EOF while parsing an object at line 1 column 1{example}"#
+                ),
+            ),
+            (
+                key,
+                r#"{"ipp":1}"#,
+                &format!(r#"there is no field "ipp"; there is ip, ports, slots, up{example}"#),
+            ),
+        ] {
+            assert_eq!(plan(&ty).parse(text).unwrap_err().to_string(), said);
+        }
+        let long = plan(&array(array(array(array(unsigned(8), 4), 4), 4), 4)).example();
+        assert!(long.chars().count() == 241 && long.ends_with('…'), "{long}");
+    }
+
+    #[test]
+    fn what_is_shown_fits_on_a_line_and_reads_back() {
+        let two = structure(vec![("a", unsigned(8)), ("b", array(character(), 2))]);
+        for (ty, bytes, text) in [
+            (unsigned(8), &[255; 8][..], "18446744073709551615"),
+            (signed(1), &[255], "-1"),
+            (array(character(), 4), b"ab\0\0", "ab"),
+            (array(character(), 4), b"a\nb\0", r#""a\nb""#),
+            (array(character(), 4), b"\"a\0\0", r#""\"a""#),
+            (array(character(), 4), b" a\0\0", r#"" a""#),
+            (array(character(), 4), b"\0\0\0\0", r#""""#),
+            (character(), b"7", r#""7""#),
+            (character(), &[7], "7"),
+            (enumeration(1, false, &[("UP", 3)]), &[3], "UP"),
+            (shown(4, true, Display::Ipv4), &[10, 0, 0, 1], "10.0.0.1"),
+            (float(4), &f32::NAN.to_le_bytes(), "NaN"),
+            (two, &[5, 0, 0, 0, 0, 0, 0, 0, 97, 0, 0, 0, 0, 0, 0, 0], r#"{"a":5,"b":"a"}"#),
+            (Type::opaque(2), &[1, 2], "hex:0102"),
+        ] {
+            let plan = plan(&ty);
+            assert_eq!(plan.show(bytes), text);
+            assert_eq!(plan.parse(text).unwrap(), bytes, "{text}");
+        }
+        assert_eq!(plan(&unsigned(4)).show(&[1, 2]), "hex:0102");
+    }
+}

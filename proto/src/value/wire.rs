@@ -248,3 +248,79 @@ fn display_from(number: i32) -> Display {
         Ok(v1::DisplayHint::Unspecified) | Err(_) => Display::Plain,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::super::samples::{array, everything, structure, unsigned};
+    use super::*;
+
+    fn nested(depth: usize) -> Type {
+        (1..depth).fold(unsigned(4), |inner, _| structure(vec![("inner", inner)]))
+    }
+
+    #[test]
+    fn schemas_survive_the_wire() {
+        for source in [SchemaSource::Btf, SchemaSource::Declared] {
+            for (key, value) in [(None, None), (Some(unsigned(4)), Some(everything()))] {
+                let schema = Schema { key, value, source };
+                let bytes = v1::Schema::from(schema.clone()).encode_to_vec();
+                let wire = v1::Schema::decode(&*bytes).unwrap();
+                assert_eq!(Schema::try_from(wire).unwrap(), schema);
+            }
+        }
+    }
+
+    #[test]
+    fn the_deepest_tree_fits_into_a_message() {
+        let schema =
+            Schema { key: None, value: Some(nested(MAX_DEPTH)), source: SchemaSource::Btf };
+        let map = v1::Map { schema: Some(schema.clone().into()), ..v1::Map::default() };
+        let bytes = v1::GetMapResponse { map: Some(map) }.encode_to_vec();
+        let map = v1::GetMapResponse::decode(&*bytes).unwrap().map.unwrap();
+        assert_eq!(Schema::try_from(map.schema.unwrap()), Ok(schema));
+        assert_eq!(
+            Type::try_from(v1::Type::from(nested(MAX_DEPTH + 1))),
+            Err(SchemaError::TooDeep)
+        );
+    }
+
+    #[test]
+    fn a_tree_without_end_is_refused() {
+        let fields = (0..=MAX_NODES).map(|_| ("f", unsigned(1))).collect();
+        let wire = v1::Type::from(structure(fields));
+        assert_eq!(Type::try_from(wire), Err(SchemaError::TooLarge));
+    }
+
+    #[test]
+    fn gaps_are_named() {
+        let mut wire = v1::Type::from(array(unsigned(4), 2));
+        let Some(WireKind::Array(array)) = &mut wire.kind else { panic!("an array") };
+        array.element = None;
+        let said = Type::try_from(wire).unwrap_err().to_string();
+        assert_eq!(said, "the element of type \"\" is missing");
+
+        let mut wire = v1::Type::from(structure(vec![("a", unsigned(4))]));
+        let Some(WireKind::Record(record)) = &mut wire.kind else { panic!("a record") };
+        record.fields[0].r#type = None;
+        let said = Type::try_from(wire).unwrap_err().to_string();
+        assert_eq!(said, "the type of a field of type \"struct s\" is missing");
+
+        let mut wire = v1::Type::from(unsigned(4));
+        let Some(WireKind::Integer(integer)) = &mut wire.kind else { panic!("an integer") };
+        integer.encoding = 0;
+        assert!(Type::try_from(wire).is_err());
+        assert!(Schema::try_from(v1::Schema { source: 9, ..v1::Schema::default() }).is_err());
+    }
+
+    #[test]
+    fn what_a_newer_agent_adds_is_read_as_far_as_it_goes() {
+        let wire = v1::Type { name: "new".to_owned(), size: 3, kind: None };
+        let ty = Type { name: "new".to_owned(), ..Type::opaque(3) };
+        assert_eq!(Type::try_from(wire), Ok(ty));
+        assert_eq!(display_from(77), Display::Plain);
+        let declared = Schema::try_from(v1::Schema::default()).unwrap();
+        assert_eq!(declared.source, SchemaSource::Declared);
+    }
+}
