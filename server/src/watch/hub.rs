@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bpfgate_proto::name::MapName;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -31,11 +31,20 @@ pub struct WatchLimits {
     /// Keys that went away, remembered for each sweeper until its slowest watch was told. A watch
     /// that needs an older one ends.
     pub removals: usize,
+    /// Maps that are read at a time; the others wait their turn. A watch of many maps at a short
+    /// interval must not take every thread and CPU.
+    pub sweeps: usize,
 }
 
 impl Default for WatchLimits {
     fn default() -> Self {
-        Self { watches: 1024, series_per_watch: 100_000, series: 4_000_000, removals: 1_000_000 }
+        Self {
+            watches: 1024,
+            series_per_watch: 100_000,
+            series: 4_000_000,
+            removals: 1_000_000,
+            sweeps: std::thread::available_parallelism().map_or(1, usize::from),
+        }
     }
 }
 
@@ -45,6 +54,7 @@ pub struct Hub {
     changed: watch::Receiver<u64>,
     limits: WatchLimits,
     pool: Arc<Pool>,
+    sweeps: Arc<Semaphore>,
     epoch: Instant,
     stop: CancellationToken,
     state: Mutex<State>,
@@ -85,6 +95,7 @@ impl Hub {
             changed: sources.changed(),
             sources,
             pool: Arc::new(Pool::new(limits.series)),
+            sweeps: Arc::new(Semaphore::new(limits.sweeps)),
             limits,
             epoch: Instant::now(),
             stop: CancellationToken::new(),
@@ -230,6 +241,11 @@ impl Hub {
 
     pub(super) fn pool(&self) -> Arc<Pool> {
         self.pool.clone()
+    }
+
+    /// Waits for a sweep's turn.
+    pub(super) async fn sweep_turn(&self) -> OwnedSemaphorePermit {
+        self.sweeps.clone().acquire_owned().await.expect("nobody closes it")
     }
 
     pub(super) fn epoch(&self) -> Instant {

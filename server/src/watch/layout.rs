@@ -3,7 +3,7 @@
 //!
 //! Without a schema a value of 1, 2, 4 or 8 bytes is one unsigned number without a name, and any
 //! other of whole 64-bit words is the numbers "0", "1", …; a key is the label "key", a decimal
-//! index in an array and "hex:…" elsewhere.
+//! index in an array and "hex:…" elsewhere, as is one of more fields than anyone would tell apart.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use super::source::{CounterKind, CounterSource, KeyLife, covers};
 
 /// More than this is data, not counters.
 const NUMBERS_MAX: usize = 4096;
+/// A key of more fields than this is one label: the labels of every series are kept.
+const LABELS_MAX: usize = 64;
 
 /// How to read one map's entries.
 pub(super) struct Layout {
@@ -48,7 +50,8 @@ enum Reader {
 
 struct Labels {
     plan: Plan,
-    names: Vec<Arc<str>>,
+    /// Name of each leaf; `None` for padding.
+    names: Vec<Option<Arc<str>>>,
     /// The bytes are a `u32` and nothing says how to show it.
     index: bool,
 }
@@ -124,11 +127,10 @@ impl Layout {
     pub(super) fn labels(&self, key: &[u8]) -> Box<[Label]> {
         let Labels { plan, names, index } = &self.labels;
         let text = |leaf: &Leaf| if *index { word(key).to_string() } else { leaf.text(key) };
-        let label = |(name, leaf): (&Arc<str>, &Leaf)| {
-            let value = text(leaf).into();
-            Label { name: name.clone(), value }
+        let label = |(name, leaf): (&Option<Arc<str>>, &Leaf)| {
+            Some(Label { name: name.clone()?, value: text(leaf).into() })
         };
-        names.iter().zip(plan.leaves()).map(label).collect()
+        names.iter().zip(plan.leaves()).filter_map(label).collect()
     }
 
     /// Paths of all numbers, for people.
@@ -142,16 +144,23 @@ impl Labels {
         let size = source.key_size();
         let plan = source.schema().and_then(|schema| compile(schema.key.as_ref(), size));
         let index = plan.is_none() && source.key_life() == KeyLife::Fixed && size == 4;
+        let plan = plan.filter(|plan| plan.leaves().len() <= LABELS_MAX);
         let plan = plan.unwrap_or_else(|| Plan::opaque(size));
         let name = |leaf: &Leaf| match leaf.path() {
-            "" => "key".into(),
+            _ if is_padding(leaf, &plan) => None,
+            "" => Some("key".into()),
             // The name is taken by what tells a per-CPU map's series apart.
-            "cpu" if source.cpus().is_some() => "key.cpu".into(),
-            path => path.into(),
+            "cpu" if source.cpus().is_some() => Some("key.cpu".into()),
+            path => Some(path.into()),
         };
         let names = plan.leaves().iter().map(name).collect();
         Self { plan, names, index }
     }
+}
+
+/// Only a type that is itself one leaf has it without a path, unless nobody is to address it.
+fn is_padding(leaf: &Leaf, plan: &Plan) -> bool {
+    leaf.path().is_empty() && plan.leaves().len() > 1
 }
 
 /// A plan for bytes of just this size. Anything else would read past the value.
@@ -162,7 +171,8 @@ fn compile(ty: Option<&Type>, size: usize) -> Option<Plan> {
 fn numbers(reader: &Reader, source: &dyn CounterSource) -> Result<Vec<Number>, String> {
     let found: Vec<(usize, Cow<'_, str>, bool)> = match reader {
         Reader::Plan(plan) => {
-            let numbers = plan.leaves().iter().enumerate().filter(|(_, leaf)| leaf.is_number());
+            let number = |leaf: &Leaf| leaf.is_number() && !is_padding(leaf, plan);
+            let numbers = plan.leaves().iter().enumerate().filter(|(_, leaf)| number(leaf));
             numbers.map(|(at, leaf)| (at, leaf.path().into(), leaf.is_signed())).collect()
         }
         Reader::Words(width) if source.value_size() == *width => vec![(0, "".into(), false)],

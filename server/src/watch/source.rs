@@ -47,7 +47,7 @@ pub trait Sources: Send + Sync + 'static {
     /// All of them, now. Must not call back into the hub.
     fn list(&self) -> Vec<Arc<dyn CounterSource>>;
 
-    /// A number that changes after every map that comes or goes.
+    /// A number that grows behind every change of [`list`](Self::list).
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
 }
 

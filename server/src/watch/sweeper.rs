@@ -126,10 +126,17 @@ pub(super) async fn run(hub: Arc<Hub>, feed: Arc<Feed>, source: Arc<dyn CounterS
     let mut pass = Pass::new(feed.layout.clone(), *mode, hub.pool(), source.created_at());
     let mut failing = false;
     loop {
+        let turn = tokio::select! {
+            biased;
+            () = feed.stop.cancelled() => return,
+            turn = hub.sweep_turn() => turn,
+        };
         let begun = Instant::now();
         let reader = source.clone();
         let sweep = tokio::task::spawn_blocking(move || {
             let swept = sweep(&*reader, &mut pass);
+            // Given back by the pass itself: it runs on although nobody waits for it any more.
+            drop(turn);
             (pass, swept)
         });
         let swept = tokio::select! {

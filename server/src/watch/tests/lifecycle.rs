@@ -136,3 +136,52 @@ async fn a_slow_sweep_is_not_piled_up() {
     }
     assert!(begun.elapsed() >= Duration::from_millis(4 * 130));
 }
+
+#[tokio::test]
+async fn only_so_many_maps_are_read_at_a_time() {
+    let (hub, sources) = hub(WatchLimits { sweeps: 2, ..WatchLimits::default() });
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        sources.add(FakeMap::array(name, 2)).takes(Duration::from_millis(30));
+    }
+    let begun = Instant::now();
+    let fold = Fold::until_sync(&mut hub.watch(all_of("*")).unwrap()).await;
+    assert_eq!(fold.series.len(), 12, "all had their turn");
+    assert!(begun.elapsed() >= Duration::from_millis(90), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn views_are_right_on_many_threads() {
+    let (hub, sources) = hub(WatchLimits::default());
+    let map = sources.add(FakeMap::hash("m"));
+    let watching: Vec<_> = (0..16)
+        .map(|n| {
+            let mut request = all_of("m");
+            request.interval = Some(Duration::from_millis(50 + 10 * (n % 2)));
+            let mut watch = hub.watch(request).unwrap();
+            tokio::spawn(async move {
+                let mut fold = Fold::default();
+                for _ in 0..20 {
+                    fold.until_batch(&mut watch).await;
+                    tokio::time::sleep(Duration::from_millis(n * 5)).await;
+                }
+                // What was written last is in the second batch from now at the latest.
+                while fold.numbers() != [1, 2, 3] {
+                    fold.until_batch(&mut watch).await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..3000 {
+        map.set(round % 50, &[u64::from(round)]);
+        map.delete((round * 7) % 50);
+        if round % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    (0..50).for_each(|key| map.delete(key));
+    (1..=3).for_each(|key| map.set(key, &[u64::from(key)]));
+    for watching in watching {
+        tokio::time::timeout(20 * SECOND, watching).await.expect("it gets there").unwrap();
+    }
+    assert_eq!((hub.watches(), hub.sweepers()), (0, 0));
+}

@@ -3,6 +3,7 @@
 mod conflation;
 mod fake;
 mod fold;
+mod layout;
 mod lifecycle;
 mod limits;
 mod model;
