@@ -11,6 +11,9 @@ use super::message::{Header, Sync, WatchError, WatchMessage};
 use super::request::{Terms, WatchMode};
 use super::view::{Delivery, Following, View};
 
+/// Messages that an idle watch has room for.
+const IDLE_MESSAGES: usize = 8;
+
 /// One watch. Holds no more than the messages of one map's last difference; dropping it ends the
 /// watch and the sweepers that nobody else needs.
 #[must_use = "dropping the watcher ends the watch"]
@@ -82,11 +85,15 @@ impl Watcher {
             }
             match self.collect() {
                 Ok(true) => {}
-                Ok(false) => tokio::select! {
-                    () = self.hub.stop().cancelled() => {}
-                    () = self.wake.notified() => {}
-                    () = bumped(&mut self.changed) => {}
-                },
+                Ok(false) => {
+                    // A watch is idle most of its life; its first snapshot was its largest.
+                    self.out.shrink_to(IDLE_MESSAGES);
+                    tokio::select! {
+                        () = self.hub.stop().cancelled() => {}
+                        () = self.wake.notified() => {}
+                        () = bumped(&mut self.changed) => {}
+                    }
+                }
                 Err(error) => {
                     self.end();
                     return Some(Err(error));
