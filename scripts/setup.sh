@@ -49,7 +49,10 @@ main() {
             ensure_python
             ;;
         demo) ensure_file_systems ;;
-        check) ensure_cargo_deny ;;
+        check)
+            ensure_linters
+            ensure_cargo_deny
+            ;;
         esac
     done
 }
@@ -257,6 +260,14 @@ ensure_python() {
 }
 
 # ---- For the checks -----------------------------------------------------------------------------
+
+# rustup has brought them; a distribution's cargo may come without.
+ensure_linters() {
+    local tool
+    for tool in clippy fmt; do
+        cargo "$tool" --version >/dev/null 2>&1 || die "this cargo has no \`cargo $tool\`: install it too"
+    done
+}
 
 ensure_cargo_deny() {
     cargo deny --version >/dev/null 2>&1 && return
