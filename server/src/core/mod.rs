@@ -11,6 +11,7 @@ mod map;
 mod object;
 mod position;
 mod registry;
+mod shape;
 mod sources;
 
 pub mod btf;

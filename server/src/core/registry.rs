@@ -10,10 +10,11 @@ use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapGlob, MapName, MapRef, ObjectName, ProgramName};
 use tokio::sync::watch;
+use tracing::info;
 
 use super::map::schema_of;
 use super::object::{Link, Object};
-use super::{About, Error, Identity, Labels, Limits, Map};
+use super::{About, Error, Identity, Labels, Limits, Map, shape};
 use crate::broker::{self, MapRequest, Target};
 
 /// Everything that the agent owns, under stable names.
@@ -131,6 +132,7 @@ impl Registry {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });
         }
+        shape::check(&request)?;
         self.limits.check_map(&request)?;
         {
             let state = self.read();
@@ -146,6 +148,7 @@ impl Registry {
             state.maps.insert(name, map.clone());
         }
         self.bump();
+        info!(map = map.text(), id = map.sys().info().id, "map created");
         Ok(map)
     }
 
@@ -163,6 +166,7 @@ impl Registry {
         };
         self.bump();
         drop(map);
+        info!(map = %name, "map deleted");
         Ok(())
     }
 
@@ -220,6 +224,8 @@ impl Registry {
             state.objects.insert(object.name.clone(), object.clone());
         }
         self.bump();
+        let (programs, maps) = (object.programs.len(), object.maps.len());
+        info!(object = %object.name, programs, maps, "object loaded");
         Ok(object)
     }
 
@@ -233,6 +239,7 @@ impl Registry {
         };
         self.bump();
         drop(gone);
+        info!(object = %name, "object unloaded");
         Ok(())
     }
 
@@ -267,13 +274,17 @@ impl Registry {
             attached_at: SystemTime::now(),
         });
         state.links.insert(link.id, link.clone());
+        drop(state);
+        info!(program = %name, link = link.id, target = link.target.describe(), "attached");
         Ok(link)
     }
 
     /// Detaches. Blocking.
     pub fn detach(&self, id: u64) -> Result<(), Error> {
         let link = self.write().links.remove(&id);
-        link.map(drop).ok_or(Error::NoLink(id))
+        link.map(drop).ok_or(Error::NoLink(id))?;
+        info!(link = id, "detached");
+        Ok(())
     }
 
     /// All links, or those of one object, in order of id.

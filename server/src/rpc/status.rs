@@ -39,6 +39,7 @@ impl Shape {
         Self { field: Some(field), ..self }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "callers hand over what they took apart")]
     fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.metadata.push((name, value.to_string()));
         self

@@ -29,9 +29,9 @@ async fn receive_all(
     mut stream: Streaming<pb::LoadObjectRequest>,
     limit: u64,
 ) -> Result<LoadRequest, Status> {
-    let header = match stream.message().await? {
-        Some(pb::LoadObjectRequest { message: Some(Message::Header(header)) }) => header,
-        Some(_) | None => return Err(invalid("header", "must be the first message")),
+    let first = stream.message().await?.and_then(|first| first.message);
+    let Some(Message::Header(header)) = first else {
+        return Err(invalid("header", "must be the first message"));
     };
     let pb::LoadObjectHeader {
         name,
