@@ -117,3 +117,19 @@ async fn a_batch_too_large_for_a_message_comes_in_parts() {
     map.set(slots - 1, &[7]);
     assert_eq!(fold.until_batch(&mut watch).await.values, [7]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_went_make_room_for_others() {
+    let (hub, sources) = hub(WatchLimits { series: 10, ..WatchLimits::default() });
+    let map = sources.add(FakeMap::hash("m"));
+    let mut watch = hub.watch(all_of("m")).unwrap();
+    let mut fold = Fold::until_sync(&mut watch).await;
+    for round in 0..5 {
+        (0..10).for_each(|key| map.delete(10 * round + key));
+        fold.until_batch(&mut watch).await;
+        (10..20).for_each(|key| map.set(10 * round + key, &[u64::from(round)]));
+        fold.until_batch(&mut watch).await;
+        assert_eq!(fold.numbers(), [u64::from(round); 10]);
+    }
+    assert_eq!(fold.losses, []);
+}
