@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bpfgate_proto::DEFAULT_ENDPOINT;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Uri};
@@ -80,10 +81,13 @@ impl ConnectError {
     fn text(&self) -> String {
         let endpoint = &self.endpoint;
         let start = match endpoint {
-            Endpoint::Unix(_) => format!("start one there with `bpfgated --listen {endpoint}`"),
+            _ if endpoint.to_string() == DEFAULT_ENDPOINT => {
+                "start one with `sudo bpfgated`".to_owned()
+            }
+            Endpoint::Unix(_) => format!("start one with `sudo bpfgated --listen {endpoint}`"),
             Endpoint::Tcp { host, port } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                format!("start one there with `bpfgated --listen tcp:{host}:{port}`")
+                format!("start one with `bpfgated --listen tcp:{host}:{port}`")
             }
         };
         match (self.problem, endpoint) {

@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit;
 use crate::render::Format;
 use crate::values::{
-    Counter, MapCounter, Pair, Scalar, duration, flags, hex_or_decimal, inner_map, label, map_type,
-    pair,
+    Counter, MapCounter, Pair, Scalar, duration, flags, hex_or_decimal, inner_map, label, map_ref,
+    map_type, pair,
 };
 
 pub(crate) use crate::target::TargetArgs;
@@ -25,10 +25,10 @@ pub(crate) use crate::target::TargetArgs;
 #[command(name = "bpfgate", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Where the agent listens: unix:PATH or http://HOST:PORT
-    #[arg(long, global = true, env = "BPFGATE_ENDPOINT", default_value = DEFAULT_ENDPOINT)]
+    #[arg(long, global = true, env = "BPFGATE_ENDPOINT", hide_env_values = true, default_value = DEFAULT_ENDPOINT)]
     #[arg(help_heading = "Global options")]
     pub(crate) endpoint: Endpoint,
-    /// How to print
+    /// How to print; in JSON 64-bit numbers out of maps are strings
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     #[arg(value_name = "FORMAT", help_heading = "Global options")]
     pub(crate) output: Format,
@@ -116,7 +116,7 @@ pub(crate) enum MapCommand {
         /// What to write; on a per-CPU map to every CPU
         #[arg(allow_negative_numbers = true)]
         value: String,
-        /// What to do about an entry that is or is not there
+        /// any: make or replace; noexist: only make; exist: only replace
         #[arg(long, value_enum, default_value_t = Mode::Any)]
         mode: Mode,
         /// VALUE is a JSON list with one value for each CPU
@@ -139,18 +139,15 @@ pub(crate) enum MapCommand {
 #[derive(Debug, Args)]
 pub(crate) struct MapArg {
     /// OBJECT/MAP, MAP, id:123 or pin:PATH
-    #[arg(value_name = "MAP")]
+    #[arg(value_name = "MAP", value_parser = map_ref)]
     pub(crate) map: MapRef,
 }
 
 /// What Update does about an entry that is or is not there.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Mode {
-    /// Make it or replace it
     Any,
-    /// Make it; fail if there is one
     Noexist,
-    /// Replace it; fail if there is none
     Exist,
 }
 
@@ -207,7 +204,7 @@ pub(crate) struct CreateArgs {
     /// Most entries, or bytes of a ring buffer
     #[arg(long, value_name = "N", value_parser = hex_or_decimal::<u32>)]
     pub(crate) max_entries: u32,
-    /// What a key is, so that keys need not be bytes
+    /// What a key is; be: in network byte order, text and bytes need their size
     #[arg(long, value_name = "SCALAR", value_enum)]
     pub(crate) key_type: Option<Scalar>,
     /// What a value is

@@ -15,16 +15,15 @@ use crate::human;
 const MEASURED_ROWS: usize = 1000;
 const GAP: &str = "  ";
 
-/// What the output is for.
+/// What the output is for. (Comments on the values would make every `--help` twice as long.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Columns for people
     Table,
-    /// One JSON document; 64-bit numbers out of maps are strings
+    // One document.
     Json,
-    /// A JSON object a line
+    // An object a line.
     Jsonl,
-    /// With a header line
+    // With a header line.
     Csv,
 }
 

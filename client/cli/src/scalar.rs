@@ -16,11 +16,9 @@ pub(crate) enum Scalar {
     I16,
     I32,
     I64,
-    /// In network byte order
+    // In network byte order.
     Be16,
-    /// In network byte order
     Be32,
-    /// In network byte order
     Be64,
     Bool,
     F32,
@@ -28,9 +26,8 @@ pub(crate) enum Scalar {
     Ipv4,
     Ipv6,
     Mac,
-    /// Characters; needs the number of bytes
+    // These two need their number of bytes.
     Text,
-    /// Plain bytes; needs their number
     Bytes,
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bpfgate_client::name::{MapRef, NameError, ObjectName};
 use bpfgate_client::v1::{CounterKind, CounterSpec, MapSpec, MapType};
 
 pub(crate) use crate::scalar::Scalar;
@@ -27,6 +28,15 @@ pub(crate) fn pair(text: &str) -> Result<Pair, String> {
 /// A label. The agent judges its key.
 pub(crate) fn label(text: &str) -> Result<Pair, String> {
     pair(text).map_err(|_| "write KEY=VALUE".to_owned())
+}
+
+/// A map reference. An object's name alone is a likely slip.
+pub(crate) fn map_ref(text: &str) -> Result<MapRef, String> {
+    text.parse().map_err(|error: NameError| {
+        let object = !text.contains(['/', ':']) && text.parse::<ObjectName>().is_ok();
+        let hint = format!("; a map of object {text} is written {text}/MAP");
+        format!("{error}{}", if object { &hint } else { "" })
+    })
 }
 
 /// As requests carry them. The last one of a name wins.
@@ -198,6 +208,14 @@ mod tests {
         for wrong in ["", "s", "-1s", "1d", "1e3s", "0", "0ms", "infs", "1 s", "1ss"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_object_in_place_of_a_map_is_told_what_to_write() {
+        assert_eq!(map_ref("pc/stats").unwrap().to_string(), "pc/stats");
+        let said = map_ref("proto-counters").unwrap_err();
+        assert!(said.ends_with("is written proto-counters/MAP"), "{said}");
+        assert!(!map_ref("a b").unwrap_err().contains("object"));
     }
 
     #[test]
