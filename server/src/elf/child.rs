@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use aya_obj::btf::{Btf as KernelBtf, BtfFeatures};
 use aya_obj::{Map, Object};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::btf::Btf;
@@ -50,6 +50,8 @@ fn run() -> io::Result<()> {
 fn confine(memory: u64, cpu_seconds: u64) -> io::Result<()> {
     // If the agent dies now, the pipes are closed and reading or writing them ends this process.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Another parsing process runs as the same user; it must not trace this one.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
     let none = CapabilitySet::empty();
     rustix::thread::set_capabilities(
@@ -64,6 +66,7 @@ fn confine(memory: u64, cpu_seconds: u64) -> io::Result<()> {
     limit(Resource::Cpu, cpu_seconds, cpu_seconds + 1)?;
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Nproc, 0, 0)?;
     limit(Resource::Nofile, FILES_MAX, FILES_MAX)?;
     Ok(())
 }

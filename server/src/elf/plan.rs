@@ -107,7 +107,10 @@ impl MapPlan {
         ];
         let refused = WITHOUT.iter().any(|&kind| kind as u32 == self.map_type);
         let ids = (self.btf_key_type_id, self.btf_value_type_id);
-        (!refused && ids.1 != 0).then_some(ids)
+        // A key without a type goes only with data sections and with maps that have no keys.
+        let keyless =
+            self.initial.is_some() || self.map_type == Type::BPF_MAP_TYPE_BLOOM_FILTER as u32;
+        (!refused && ids.1 != 0 && (ids.0 != 0 || keyless)).then_some(ids)
     }
 }
 

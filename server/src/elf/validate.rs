@@ -191,3 +191,124 @@ fn shorten(text: &mut String) {
         text.push('…');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::plan::{AutoAttach, ProgramKind};
+
+    const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+
+    fn ld_imm64(source: u8, immediate: u8) -> Vec<u8> {
+        let mut insns = vec![0; 16];
+        (insns[0], insns[1], insns[4]) = (LD_IMM64, source << 4, immediate);
+        insns
+    }
+
+    fn map(name: &str) -> MapPlan {
+        MapPlan {
+            name: name.to_owned(),
+            map_type: 1,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1,
+            flags: 0,
+            map_extra: 0,
+            btf_key_type_id: 0,
+            btf_value_type_id: 0,
+            inner: None,
+            initial: None,
+            read_only: false,
+            pin_by_name: false,
+        }
+    }
+
+    fn object(insns: &[&[u8]]) -> ObjectPlan {
+        let kind = ProgramKind {
+            prog_type: 1,
+            expected_attach_type: 0,
+            sleepable: false,
+            xdp_frags: false,
+            auto_attach: AutoAttach::None,
+        };
+        let program = ProgramPlan {
+            name: "f".to_owned(),
+            section: "socket".to_owned(),
+            kind,
+            autoload: true,
+            attach_btf_id: 0,
+            insns: insns.concat(),
+            func_info: Vec::new(),
+            func_info_rec_size: 0,
+            line_info: Vec::new(),
+            line_info_rec_size: 0,
+        };
+        ObjectPlan {
+            license: String::new(),
+            btf: None,
+            maps: vec![map("a"), map("b")],
+            programs: vec![program],
+            warnings: Vec::new(),
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut ObjectPlan)) -> String {
+        let mut changed = object(&[&EXIT]);
+        change(&mut changed);
+        plan(changed).expect_err("it must be refused").to_string()
+    }
+
+    #[test]
+    fn instructions_may_name_only_maps_of_the_object() {
+        // A map of the object, its value, a number, a function.
+        for (source, immediate) in [(1, 1), (2, 0), (0, 200), (4, 9)] {
+            assert!(plan(object(&[&ld_imm64(source, immediate), &EXIT])).is_ok(), "{source}");
+        }
+        // Maps that are not there; BTF objects, maps and kernel functions by the agent's descriptors.
+        for (source, immediate) in [(1, 2), (2, 255), (3, 0), (5, 0), (6, 0), (15, 0)] {
+            assert!(plan(object(&[&ld_imm64(source, immediate), &EXIT])).is_err(), "{source}");
+        }
+        assert!(plan(object(&[&[CALL, 0x10, 0, 0, 1, 0, 0, 0], &EXIT])).is_ok());
+        assert!(plan(object(&[&[CALL, 0x20, 0, 0, 1, 0, 0, 0], &EXIT])).is_err());
+        assert!(plan(object(&[&ld_imm64(0, 0)[..8]])).is_err(), "half an instruction");
+        assert!(plan(object(&[&EXIT[..7]])).is_err());
+        assert!(plan(object(&[])).is_err());
+    }
+
+    #[test]
+    fn what_looks_like_a_reference_in_a_second_half_is_none() {
+        let mut number = ld_imm64(0, 7);
+        number[8..].copy_from_slice(&[0, 0x10, 0, 0, 9, 0, 0, 0]);
+        let mut insns = [&number[..], &ld_imm64(1, 1), &EXIT].concat();
+        assert!(plan(object(&[&insns])).is_ok());
+        bind_maps(&mut insns, &[40, 41]);
+        assert_eq!(insns[..16], number);
+        assert_eq!(insns[20..24], 41_i32.to_ne_bytes());
+    }
+
+    #[test]
+    fn names_and_sizes_are_checked() {
+        assert!(refusal(|plan| plan.maps[0].name = "a b".to_owned()).contains("map name"));
+        assert!(refusal(|plan| plan.maps[1].name = "a".to_owned()).contains("two maps named a"));
+        assert!(refusal(|plan| plan.programs[0].name = "x".repeat(999)).contains("program name"));
+        assert!(refusal(|plan| plan.maps[0].initial = Some(vec![0; 9])).contains("another size"));
+        assert!(refusal(|plan| plan.maps[0].map_type = 13).contains("what maps it holds"));
+        assert!(refusal(|plan| plan.maps[0].inner = Some(map("i").into())).contains("holds"));
+        assert!(refusal(|plan| plan.programs[0].line_info = vec![0; 16]).contains("line records"));
+        assert!(refusal(|plan| plan.license = "a\0b".to_owned()).contains("licence"));
+        assert!(
+            refusal(|plan| (plan.maps, plan.programs) = Default::default()).contains("neither")
+        );
+    }
+
+    #[test]
+    fn texts_are_cut() {
+        let mut long = object(&[&EXIT]);
+        long.warnings = vec!["é".repeat(TEXT_MAX); 100];
+        let warnings = plan(long).expect("it is sound").warnings;
+        assert_eq!(warnings.len(), WARNINGS_MAX);
+        assert!(warnings[0].len() <= TEXT_MAX + '…'.len_utf8());
+        let reason = "x".repeat(1 << 20);
+        assert!(error(ElfError::Invalid { reason }).to_string().len() < 2 * TEXT_MAX);
+    }
+}
