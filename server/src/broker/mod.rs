@@ -7,14 +7,16 @@ mod attach;
 mod create;
 mod load;
 mod open;
+mod target;
 mod uprobe;
 
 use std::io;
 
-pub use attach::{Attachment, Rate, Target, XdpMode, attach};
+pub use attach::{Attachment, attach};
 pub use create::{MapRequest, create_map};
 pub use load::{Loaded, LoadedProgram, load, program_type_name};
 pub use open::{btf_of, open_id, open_pin};
+pub use target::{Rate, Target, XdpMode};
 
 pub use crate::elf::Direction;
 
