@@ -10,7 +10,7 @@ use super::map_convert::{
     cpu_mode, create_map, map_filter, map_message, map_name, map_ref, update_mode,
 };
 use super::outlet::Stream;
-use super::typed::{Given, key_bytes, typed_value, value_bytes};
+use super::typed::{key_bytes, typed_value, value_bytes};
 use super::{Shared, blocking, iterate, watch};
 use crate::core::Map;
 
@@ -80,17 +80,10 @@ impl MapService for Maps {
         &self,
         request: Request<pb::LookupRequest>,
     ) -> Result<Response<pb::LookupResponse>, Status> {
-        use pb::lookup_request::Key;
         let pb::LookupRequest { map, key, cpu, typed } = request.into_inner();
         let cpu = cpu_mode(cpu)?;
         let map = self.find(&map).await?;
-        let key = key_bytes(
-            &map,
-            key.map(|key| match key {
-                Key::RawKey(bytes) => Given::Raw(bytes),
-                Key::TypedKey(value) => Given::Typed(value),
-            }),
-        )?;
+        let key = key_bytes(&map, key)?;
         let value = map.lookup(&key, cpu)?;
         let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
         Ok(Response::new(pb::LookupResponse { value: value.into(), typed_value }))
@@ -100,24 +93,11 @@ impl MapService for Maps {
         &self,
         request: Request<pb::UpdateRequest>,
     ) -> Result<Response<pb::UpdateResponse>, Status> {
-        use pb::update_request::{Key, Value};
         let pb::UpdateRequest { map, key, value, mode } = request.into_inner();
         let mode = update_mode(mode)?;
         let map = self.find(&map).await?;
-        let key = key_bytes(
-            &map,
-            key.map(|key| match key {
-                Key::RawKey(bytes) => Given::Raw(bytes),
-                Key::TypedKey(value) => Given::Typed(value),
-            }),
-        )?;
-        let value = value_bytes(
-            &map,
-            value.map(|value| match value {
-                Value::RawValue(bytes) => Given::Raw(bytes),
-                Value::TypedValue(value) => Given::Typed(value),
-            }),
-        )?;
+        let key = key_bytes(&map, key)?;
+        let value = value_bytes(&map, value)?;
         map.update(&key, &value, mode)?;
         Ok(Response::new(pb::UpdateResponse {}))
     }
@@ -126,16 +106,9 @@ impl MapService for Maps {
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
-        use pb::delete_request::Key;
         let pb::DeleteRequest { map, key } = request.into_inner();
         let map = self.find(&map).await?;
-        let key = key_bytes(
-            &map,
-            key.map(|key| match key {
-                Key::RawKey(bytes) => Given::Raw(bytes),
-                Key::TypedKey(value) => Given::Typed(value),
-            }),
-        )?;
+        let key = key_bytes(&map, key)?;
         map.delete(&key)?;
         Ok(Response::new(pb::DeleteResponse {}))
     }

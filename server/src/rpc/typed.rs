@@ -1,5 +1,6 @@
 //! Keys and values of requests and answers: raw bytes, or typed by the map's schema.
 
+use bpfgate_proto::v1 as pb;
 use bpfgate_proto::value::{Plan, json_to_value, value_to_json};
 use bytes::Bytes;
 use prost_types::Value;
@@ -14,9 +15,31 @@ pub(super) enum Given {
     Typed(Value),
 }
 
+/// The messages' oneofs, which are alike and yet types of their own.
+macro_rules! given {
+    ($($oneof:path { $raw:ident, $typed:ident })*) => {$(
+        impl From<$oneof> for Given {
+            fn from(wire: $oneof) -> Self {
+                type Wire = $oneof;
+                match wire {
+                    Wire::$raw(bytes) => Self::Raw(bytes),
+                    Wire::$typed(value) => Self::Typed(value),
+                }
+            }
+        }
+    )*};
+}
+
+given! {
+    pb::lookup_request::Key { RawKey, TypedKey }
+    pb::update_request::Key { RawKey, TypedKey }
+    pb::update_request::Value { RawValue, TypedValue }
+    pb::delete_request::Key { RawKey, TypedKey }
+}
+
 /// The bytes of a key.
-pub(super) fn key_bytes(map: &Map, given: Option<Given>) -> Result<Bytes, Status> {
-    match given {
+pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
+    match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => Ok(bytes),
         Some(Given::Typed(typed)) => Ok(encode(map, "key", map.key_plan(), &typed)?.into()),
         None => Err(invalid("key", "is missing: give raw_key or typed_key")),
@@ -24,8 +47,8 @@ pub(super) fn key_bytes(map: &Map, given: Option<Given>) -> Result<Bytes, Status
 }
 
 /// The bytes of a value. For a per-CPU map a list has one for each CPU.
-pub(super) fn value_bytes(map: &Map, given: Option<Given>) -> Result<Bytes, Status> {
-    let typed = match given {
+pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
+    let typed = match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => return Ok(bytes),
         Some(Given::Typed(typed)) => typed,
         None => return Err(invalid("value", "is missing: give raw_value or typed_value")),

@@ -204,7 +204,7 @@ fn sections_are_records_of_their_variables() {
 #[test]
 fn clang_is_understood() {
     let btf = object(
-        r#"
+        r"
         typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;
         typedef __u16 __be16; typedef __u32 __be32;
         enum state { DOWN, UP = 7 };
@@ -218,7 +218,7 @@ fn clang_is_understood() {
         };
         struct event *unused; const volatile __u32 limit = 5; static __u64 hits; struct inner cfg = {1};
         int use(void) { return limit + (int)hits++ + (unused ? 1 : 0) + cfg.tiny; }
-    "#,
+    ",
     );
     let ty = named_type(&btf, "struct event").unwrap();
     assert_eq!(named_type(&btf, "event").as_ref(), Some(&ty));
@@ -288,7 +288,7 @@ fn damaged_btf_is_refused_or_read_but_never_trusted() {
     };
     for _ in 0..4_000 {
         let mut bad = good.clone();
-        for _ in 0..1 + roll(4) {
+        for _ in 0..=roll(4) {
             let at = roll(bad.len());
             bad[at] = u8::try_from(roll(256)).unwrap();
         }
