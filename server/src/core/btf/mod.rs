@@ -166,4 +166,6 @@ fn compile(btf: &Btf<'_>, id: u32, size: u32) -> Result<Type, BtfError> {
 }
 
 #[cfg(test)]
+mod against_bpftool;
+#[cfg(test)]
 mod tests;
