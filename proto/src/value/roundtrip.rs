@@ -172,6 +172,54 @@ fn any_bytes_decode_and_any_text_is_answered() {
     }
 }
 
+/// Changes one number of the type to what it should not be.
+fn spoil(ty: &mut Type, dice: &mut Dice) {
+    let odd = u32::try_from([0, 1, 3, 7, 8, 9, 40, 1000][usize::try_from(dice.below(8)).unwrap()]);
+    let odd = odd.unwrap();
+    match &mut ty.kind {
+        Kind::Record { fields, .. } if !fields.is_empty() && dice.below(4) > 0 => {
+            let at = usize::try_from(dice.roll()).unwrap() % fields.len();
+            match dice.below(4) {
+                0 => fields[at].bit_offset = odd,
+                1 => fields[at].bit_size = odd,
+                2 => fields[at].name.clear(),
+                _ => spoil(&mut fields[at].ty, dice),
+            }
+        }
+        Kind::Array { element, length, .. } => match dice.below(2) {
+            0 => *length = odd,
+            _ => spoil(element, dice),
+        },
+        _ => ty.size = odd,
+    }
+}
+
+#[test]
+fn contradictory_types_are_refused_or_harmless() {
+    let mut dice = Dice(13);
+    let (mut refused, mut taken) = (0, 0);
+    for _ in 0..4000 {
+        let mut ty = dice.ty(3);
+        for _ in 0..=dice.below(3) {
+            spoil(&mut ty, &mut dice);
+        }
+        let Ok(plan) = Plan::compile(&ty) else {
+            refused += 1;
+            continue;
+        };
+        taken += 1;
+        let bytes = dice.bytes(plan.size());
+        let json = plan.decode(&bytes).unwrap();
+        let _ = plan.encode(&json);
+        let _ = plan.parse(&plan.show(&bytes));
+        let _ = plan.parse(&plan.example());
+        let _ = plan.sum_per_cpu(&bytes, plan.size(), 1);
+        let end = plan.leaves().iter().map(|leaf| leaf.text(&bytes).len()).sum::<usize>();
+        assert!(end < 1 << 20);
+    }
+    assert!(refused > 1000 && taken > 500, "{refused} {taken}");
+}
+
 #[test]
 fn examples_are_right() {
     let mut dice = Dice(5);
