@@ -99,8 +99,8 @@ impl ConnectError {
                 format!("no agent at {endpoint}: that file is no socket; check the path")
             }
             (ConnectProblem::PermissionDenied, _) => format!(
-                "may not open {endpoint}: join the socket's group (`bpfgate` unless configured \
-                 otherwise) or run as root"
+                "may not open {endpoint}: add yourself to the socket's group (`sudo usermod -aG \
+                 bpfgate USER`, then log in again) or run with sudo"
             ),
             (ConnectProblem::Refused, Endpoint::Unix(_)) => format!(
                 "no agent at {endpoint}: the socket is left over from one that is gone; {start}"

@@ -195,11 +195,11 @@ pub(crate) struct CreateArgs {
     /// hash, array, percpu_hash, lru_hash, lpm_trie, … as bpftool names them
     #[arg(long = "type", value_name = "TYPE", value_parser = map_type)]
     pub(crate) kind: MapType,
-    /// Bytes of a key
-    #[arg(long, value_name = "BYTES", required_unless_present = "key_type")]
+    /// Bytes of a key; --key-type does without
+    #[arg(long, value_name = "BYTES")]
     pub(crate) key: Option<u32>,
-    /// Bytes of a value
-    #[arg(long, value_name = "BYTES", required_unless_present = "value_type")]
+    /// Bytes of a value; --value-type does without
+    #[arg(long, value_name = "BYTES")]
     pub(crate) value: Option<u32>,
     /// Most entries, or bytes of a ring buffer
     #[arg(long, value_name = "N", value_parser = hex_or_decimal::<u32>)]

@@ -93,7 +93,8 @@ impl Context {
         // Without the list there is still the agent's own message.
         let maps = self.client.maps().list(MapFilter::default()).await.unwrap_or_default();
         let names = maps.into_iter().map(|map| map.name);
-        failure.hint(&suggest(name.as_str(), names, "bpfgate map list"))
+        let all = || "`bpfgate map list` shows what there is".to_owned();
+        failure.hint(&suggest(name.as_str(), names).unwrap_or_else(all))
     }
 
     pub(crate) async fn no_such_object(&self, error: Error, object: &ObjectName) -> Failure {
@@ -104,7 +105,8 @@ impl Context {
         }
         let objects = self.client.objects().list(HashMap::default()).await.unwrap_or_default();
         let names = objects.into_iter().map(|object| object.name);
-        failure.hint(&suggest(object.as_str(), names, "bpfgate object list"))
+        let all = || "`bpfgate object list` shows what there is".to_owned();
+        failure.hint(&suggest(object.as_str(), names).unwrap_or_else(all))
     }
 }
 
@@ -120,26 +122,25 @@ fn takes_colour() -> bool {
         && std::env::var_os("TERM") != Some("dumb".into())
 }
 
-/// `did you mean …?`, or the command that lists what there is.
-pub(crate) fn suggest(typed: &str, known: impl Iterator<Item = String>, list: &str) -> String {
+/// `did you mean …?`, if a name is near enough.
+pub(crate) fn suggest(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
     const SHOWN: usize = 3;
     let member = |name: &str| name.rsplit_once('/').map_or(name, |(_, member)| member).to_owned();
     let mut near: Vec<(usize, String)> = known
         .filter_map(|name| {
-            let far = strsim::damerau_levenshtein(typed, &name);
             // Half of the name forgotten, or a third of it wrong.
-            let same_member = member(&name) == member(typed);
-            let distance = if same_member { far.min(1) } else { far };
+            let half = member(&name) == member(typed) || (typed.len() > 2 && name.contains(typed));
+            let far = strsim::damerau_levenshtein(typed, &name);
+            let distance = if half { far.min(1) } else { far };
             (distance <= (typed.len() / 3).max(2)).then_some((distance, name))
         })
         .collect();
     near.sort();
     near.truncate(SHOWN);
     let near: Vec<_> = near.into_iter().map(|(_, name)| name).collect();
-    match near.split_last() {
-        None => format!("`{list}` shows what there is"),
-        Some((only, [])) => format!("did you mean {only}?"),
-        Some((end, others)) => format!("did you mean {} or {end}?", others.join(", ")),
+    match near.split_last()? {
+        (only, []) => Some(format!("did you mean {only}?")),
+        (end, others) => Some(format!("did you mean {} or {end}?", others.join(", "))),
     }
 }
 
@@ -149,10 +150,11 @@ mod tests {
 
     #[test]
     fn a_near_name_is_suggested_and_a_far_one_is_not() {
-        let names =
-            || ["pc/stats", "pc/by_proto", "other/stats", "x"].map(str::to_owned).into_iter();
-        assert_eq!(suggest("pc/by_prto", names(), "l"), "did you mean pc/by_proto?");
-        assert_eq!(suggest("stats", names(), "l"), "did you mean other/stats or pc/stats?");
-        assert_eq!(suggest("nothing_like", names(), "l"), "`l` shows what there is");
+        let known = ["pc/stats", "pc/by_proto", "other/stats", "x"];
+        let suggest = |typed| suggest(typed, known.map(str::to_owned).into_iter());
+        assert_eq!(suggest("pc/by_prto").unwrap(), "did you mean pc/by_proto?");
+        assert_eq!(suggest("pc/by").unwrap(), "did you mean pc/by_proto?");
+        assert_eq!(suggest("stats").unwrap(), "did you mean other/stats or pc/stats?");
+        assert_eq!(suggest("nothing_like"), None);
     }
 }

@@ -120,12 +120,13 @@ impl<W: Write> Live<W> {
             lines.push(String::new());
             lines.push(self.heading(map, width));
             let rows: Vec<_> = groups.iter().flat_map(|group| rows_of(group)).collect();
-            // A line is needed to say that others are left out.
-            let shown = if rows.len() <= share { rows.len() } else { share.saturating_sub(1) };
+            // Saying that others are left out takes a line too.
+            let say_more = rows.len() > share && share > 1;
+            let shown = share.min(rows.len()) - usize::from(say_more);
             for (key, counter) in &rows[..shown] {
                 lines.push(self.row(key, counter, width));
             }
-            if shown < rows.len() {
+            if say_more {
                 let more = format!("  … {} more", rows.len() - shown);
                 lines.push(styled(self.styles.idle, &cut(&more, width)));
             }
@@ -150,7 +151,7 @@ impl<W: Write> Live<W> {
         // The map's name takes the place of a heading for its keys.
         let names = key + 2 + field;
         let value = (names + 2 + value).saturating_sub(human::width(&map)).max(7);
-        let text = format!("{map}{:>value$}  {:>rate$}", "VALUE", "RATE");
+        let text = format!("{map}{:>value$}  {:>rate$}  TREND", "VALUE", "RATE");
         styled(self.styles.heading, &cut(&text, width))
     }
 

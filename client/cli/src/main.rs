@@ -3,7 +3,8 @@
 //! - [`args`]: the command line as types; [`values`], [`scalar`], [`target`]: what its flags take
 //! - [`context`]: the connection, and names made forgiving
 //! - [`commands`]: one file a noun; a command returns rows
-//! - [`render`]: rows as a table, JSON or CSV; [`entry`]: a map's entries as rows
+//! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entry`]: a map's
+//!   entries as rows
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself
 //! - [`describe`], [`human`]: types and numbers in words
 //! - [`exit`]: how it ends
@@ -12,6 +13,7 @@
 
 mod args;
 mod board;
+mod cell;
 mod commands;
 mod context;
 mod describe;

@@ -1,14 +1,15 @@
 //! Rows in, text out: the only place that knows tables, JSON and CSV.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
 use clap::ValueEnum;
-use prost_types::Timestamp;
 use serde_json::Value as Json;
 
+use crate::cell::{json, plain_text, table_text};
 use crate::human;
+
+pub(crate) use crate::cell::{Cell, Column, left, printable, right};
 
 /// How many rows of a table are measured before the first is printed. A longer cell further down
 /// pushes its line out of shape, which is better than to hold a million rows in memory.
@@ -27,46 +28,22 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// One field of one row.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cell {
-    Missing,
-    Text(String),
-    Number(u64),
-    /// A number of bytes.
-    Size(u64),
-    Flag(bool),
-    Time(Option<Timestamp>),
-    List(Vec<String>),
-    Labels(BTreeMap<String, String>),
-    /// As it is in JSON; compact elsewhere.
-    Json(Json),
-}
-
-/// One column: its name in JSON and CSV, its heading in capitals.
-#[derive(Debug, Clone)]
-pub(crate) struct Column {
-    name: String,
-    right: bool,
-}
-
-/// A column of text.
-pub(crate) fn left(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: false }
-}
-
-/// A column of numbers.
-pub(crate) fn right(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: true }
-}
-
 /// What a command returns.
 #[derive(Debug)]
 pub(crate) struct Sheet {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
-    /// One thing, shown as a list of its properties.
-    single: bool,
+    shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shape {
+    /// Any number of things.
+    Many,
+    /// One thing: in JSON the object itself instead of a list of it.
+    Row,
+    /// One thing with so many sides that a table of it lists them under each other.
+    Properties,
 }
 
 impl Sheet {
@@ -76,28 +53,34 @@ impl Sheet {
         rows: impl IntoIterator<Item = [Cell; N]>,
     ) -> Self {
         let rows = rows.into_iter().map(Vec::from).collect();
-        Self { columns: columns.into(), rows, single: false }
+        Self { columns: columns.into(), rows, shape: Shape::Many }
     }
 
     /// One thing.
     pub(crate) fn one<const N: usize>(properties: [(&str, Cell); N]) -> Self {
         let (columns, row) = properties.into_iter().map(|(name, cell)| (left(name), cell)).unzip();
-        Self { columns, rows: vec![row], single: true }
+        Self { columns, rows: vec![row], shape: Shape::Properties }
     }
 
     /// Rows whose columns the map's schema gives.
     pub(crate) fn of(columns: Vec<Column>, rows: Vec<Vec<Cell>>) -> Self {
-        Self { columns, rows, single: false }
+        Self { columns, rows, shape: Shape::Many }
+    }
+
+    /// The command is about the one thing that is in it.
+    pub(crate) fn only(mut self) -> Self {
+        self.shape = Shape::Row;
+        self
     }
 
     /// Writes it out.
     pub(crate) fn print(self, out: impl Write, format: Format, heading: Style) -> io::Result<()> {
-        let Self { columns, rows, single } = self;
-        if single && format == Format::Table {
+        let Self { columns, rows, shape } = self;
+        if shape == Shape::Properties && format == Format::Table {
             return print_properties(out, heading, &columns, &rows);
         }
         let mut printer = Printer::new(out, format, heading, columns);
-        printer.unwrapped = single;
+        printer.unwrapped = shape != Shape::Many;
         for row in rows {
             printer.row(row)?;
         }
@@ -233,12 +216,6 @@ impl<W: Write> Printer<W> {
     }
 }
 
-impl Column {
-    fn title(&self) -> String {
-        self.name.replace('_', " ").to_uppercase()
-    }
-}
-
 fn write_line(
     out: &mut impl Write,
     columns: &[Column],
@@ -280,62 +257,6 @@ fn write_object(out: &mut impl Write, columns: &[Column], cells: Vec<Cell>) -> i
         before = ",";
     }
     out.write_all(b"}")
-}
-
-fn json(cell: Cell) -> Json {
-    match cell {
-        Cell::Missing | Cell::Time(None) => Json::Null,
-        Cell::Text(text) => Json::String(text),
-        Cell::Number(number) | Cell::Size(number) => Json::from(number),
-        Cell::Flag(flag) => Json::Bool(flag),
-        Cell::Time(Some(time)) => Json::String(time.to_string()),
-        Cell::List(items) => Json::from(items),
-        Cell::Labels(labels) => labels.into_iter().collect(),
-        Cell::Json(json) => json,
-    }
-}
-
-fn plain_text(cell: &Cell) -> String {
-    match cell {
-        Cell::Missing | Cell::Time(None) => String::new(),
-        Cell::Text(text) | Cell::Json(Json::String(text)) => text.clone(),
-        Cell::Number(number) | Cell::Size(number) => number.to_string(),
-        Cell::Flag(flag) => flag.to_string(),
-        Cell::Time(Some(time)) => time.to_string(),
-        Cell::List(items) => items.join(" "),
-        Cell::Labels(labels) => join_labels(labels, " "),
-        Cell::Json(json) => json.to_string(),
-    }
-}
-
-fn table_text(cell: &Cell) -> String {
-    match cell {
-        Cell::Missing | Cell::Time(None) => "-".to_owned(),
-        Cell::List(items) if items.is_empty() => "-".to_owned(),
-        Cell::Labels(labels) if labels.is_empty() => "-".to_owned(),
-        Cell::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
-        Cell::Size(bytes) => human::bytes(*bytes),
-        Cell::Time(Some(time)) => human::time(time),
-        Cell::List(items) => printable(&items.join(", ")),
-        Cell::Labels(labels) => printable(&join_labels(labels, ", ")),
-        Cell::Text(_) | Cell::Number(_) | Cell::Json(_) => printable(&plain_text(cell)),
-    }
-}
-
-fn join_labels(labels: &BTreeMap<String, String>, between: &str) -> String {
-    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.join(between)
-}
-
-/// Without what a terminal would obey: a map's bytes may be anybody's.
-pub(crate) fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    let escaped = |c: char| -> String {
-        if c.is_control() { c.escape_default().collect() } else { c.into() }
-    };
-    text.chars().map(escaped).collect()
 }
 
 /// RFC 4180, but with the line ends of the system.
@@ -422,10 +343,5 @@ mod tests {
         let text = print(Sheet::many([right("n")], rows), Format::Table);
         assert_eq!(text.lines().count(), 2501);
         assert!(text.ends_with("2499\n"));
-    }
-
-    #[test]
-    fn a_terminal_is_never_sent_somebody_elses_escapes() {
-        assert_eq!(printable("a\x1b[2Jb\n\u{9b}"), "a\\u{1b}[2Jb\\n\\u{9b}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, command: LinkCommand) -> Answer {
                 Ok(link) => link,
                 Err(error) => return Err(not_attached(context, error, &program).await),
             };
-            Ok(Some(list(vec![link])))
+            Ok(Some(list(vec![link]).only()))
         }
         LinkCommand::List { object } => {
             if let Some(object) = &object {
@@ -75,8 +75,10 @@ async fn not_attached(context: &Context, error: Error, program: &ProgramName) ->
             if names.contains(&typed) {
                 return failure;
             }
-            let list = format!("bpfgate object show {}", program.object);
-            failure.hint(&suggest(&typed, names.into_iter(), &list))
+            match suggest(&typed, names.into_iter()) {
+                Some(hint) => failure.hint(&hint),
+                None => failure,
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `bpfgate map`.
 
 use bpfgate_client::name::MapRef;
-use bpfgate_client::value::{Plan, Schema, SchemaSource};
+use bpfgate_client::value::{Plan, Schema, SchemaSource, Type};
 use bpfgate_client::{CpuMode, EntryParts, IterateOptions, Layout, MapFilter, UpdateMode, v1};
 
 use super::Answer;
@@ -28,7 +28,8 @@ pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
             }
         }
         MapCommand::Create(args) => {
-            Ok(Some(list(vec![maps.create(create_request(*args)?).await?])))
+            let map = maps.create(create_request(*args)?).await?;
+            Ok(Some(list(vec![map]).only()))
         }
         MapCommand::Drop { map } => match maps.delete(&map.map.to_string()).await {
             Ok(()) => Ok(None),
@@ -91,17 +92,19 @@ fn type_name(number: i32) -> String {
 fn show(map: v1::Map) -> Sheet {
     let ownership = match map.ownership() {
         v1::Ownership::Owned => "owned",
-        v1::Ownership::Adopted => "adopted: read-only",
+        v1::Ownership::Adopted => "adopted",
         v1::Ownership::Unspecified => "unknown",
     };
     let spec = map.spec.unwrap_or_default();
     let schema = map.schema.unwrap_or_default();
+    let known = schema.key.is_some() || schema.value.is_some();
     let source = match schema.source() {
-        v1::SchemaSource::Btf => "BTF",
-        v1::SchemaSource::Declared => "declared by its creator",
-        v1::SchemaSource::Unspecified => "unknown: keys and values are plain bytes",
+        v1::SchemaSource::Btf if known => "btf",
+        v1::SchemaSource::Declared if known => "declared",
+        _ => "none",
     };
     let type_cell = |ty| describe::type_of(ty).map_or(Cell::Missing, Cell::Text);
+    let capabilities = map.capabilities.unwrap_or_default();
     let optional = |text: String| if text.is_empty() { Cell::Missing } else { Cell::Text(text) };
     Sheet::one([
         ("name", optional(map.name)),
@@ -120,7 +123,8 @@ fn show(map: v1::Map) -> Sheet {
         ("flags", Cell::List(flag_names(spec.flags))),
         ("memory", Cell::Size(map.memory_bytes)),
         ("frozen", Cell::Flag(map.frozen)),
-        ("operations", Cell::List(operations(map.capabilities.unwrap_or_default()))),
+        ("operations", Cell::List(operations(capabilities))),
+        ("dumps_in_batches", Cell::Flag(capabilities.batch_lookup)),
         ("counters", Cell::List(map.counters.iter().map(describe::counter).collect())),
         ("labels", Cell::Labels(describe::labels(map.labels))),
         ("created_at", Cell::Time(map.created_at)),
@@ -129,14 +133,13 @@ fn show(map: v1::Map) -> Sheet {
 
 /// By the verbs of this command line.
 fn operations(capabilities: v1::Capabilities) -> Vec<String> {
-    let v1::Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters } =
+    let v1::Capabilities { lookup, update, delete, iterate, batch_lookup: _, watch_counters } =
         capabilities;
-    let dump = if batch_lookup { "dump (in batches)" } else { "dump (key by key)" };
     [
         (lookup, "lookup"),
         (update, "update"),
         (delete, "delete"),
-        (iterate, dump),
+        (iterate, "dump"),
         (watch_counters, "watch counters"),
     ]
     .into_iter()
@@ -148,9 +151,9 @@ fn operations(capabilities: v1::Capabilities) -> Vec<String> {
 fn create_request(args: CreateArgs) -> Result<v1::CreateMapRequest, Failure> {
     let key = args.key_type.map(|ty| ty.declare(args.key, "--key")).transpose()?;
     let value = args.value_type.map(|ty| ty.declare(args.value, "--value")).transpose()?;
-    // clap wants the size or the type, so one of them is there.
-    let key_size = key.as_ref().map_or(args.key.unwrap_or(0), |ty| ty.size);
-    let value_size = value.as_ref().map_or(args.value.unwrap_or(0), |ty| ty.size);
+    let (keyless, valueless) = without_halves(args.kind);
+    let key_size = size(key.as_ref(), args.key, keyless, "--key")?;
+    let value_size = size(value.as_ref(), args.value, valueless, "--value")?;
     let declared = key.is_some() || value.is_some();
     let schema = Schema { key, value, source: SchemaSource::Declared };
     Ok(v1::CreateMapRequest {
@@ -171,6 +174,22 @@ fn create_request(args: CreateArgs) -> Result<v1::CreateMapRequest, Failure> {
     })
 }
 
+/// Whether maps of that type have no keys, and no values.
+fn without_halves(kind: v1::MapType) -> (bool, bool) {
+    use v1::MapType as T;
+    let keyless = matches!(kind, T::Queue | T::Stack | T::BloomFilter);
+    let neither = matches!(kind, T::Ringbuf | T::UserRingbuf | T::Arena);
+    (keyless || neither, neither)
+}
+
+fn size(ty: Option<&Type>, given: Option<u32>, none: bool, flag: &str) -> Result<u32, Failure> {
+    let size = ty.map(|ty| ty.size).or(given).or(none.then_some(0));
+    size.ok_or_else(|| {
+        let text = format!("how large is it? add {flag} BYTES or {flag}-type SCALAR");
+        Failure::new(Exit::Usage, text)
+    })
+}
+
 async fn lookup(
     context: &Context,
     map: &MapRef,
@@ -185,7 +204,8 @@ async fn lookup(
     let view = EntryView::new(&layout, context.format).each_cpu(each_cpu);
     let values = layout.values(&bytes).enumerate();
     let rows = values.map(|(cpu, value)| view.cells(&key, cpu, value)).collect();
-    Ok(Sheet::of(view.columns(), rows))
+    let sheet = Sheet::of(view.columns(), rows);
+    Ok(if each_cpu { sheet } else { sheet.only() })
 }
 
 fn cpu_mode(each_cpu: bool) -> CpuMode {
@@ -292,15 +312,15 @@ fn misfit(map: &v1::Map, part: &str, text: &str, why: &str) -> Failure {
         "KEY" => (schema.key, spec.key_size),
         _ => (schema.value, spec.value_size),
     };
-    let kind = describe::type_of(ty.as_ref()).unwrap_or_else(|| "plain".to_owned());
+    let kind = describe::type_of(ty.as_ref());
+    let kind =
+        kind.map_or_else(|| format!("{size} plain bytes"), |ty| format!("{ty} ({size} bytes)"));
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
     let name = if map.name.is_empty() { format!("id:{}", map.id) } else { map.name.clone() };
     let half = part.to_lowercase();
-    let text = format!(
-        "{part} {shown:?} does not fit map {name}, whose {half} is {kind} of {size} bytes: {why}"
-    );
+    let text = format!("{part} {shown:?} does not fit map {name}, whose {half} is {kind}: {why}");
     Failure::new(Exit::BadValue, text)
 }

@@ -117,7 +117,7 @@ async fn load(context: &Context, args: LoadArgs) -> Result<Sheet, Failure> {
         eprintln!("bpfgate: warning: {}", printable(warning));
     }
     let missing = || Failure::new(Exit::Other, "the agent's answer to LoadObject has no object");
-    Ok(list(vec![response.object.ok_or_else(missing)?]))
+    Ok(list(vec![response.object.ok_or_else(missing)?]).only())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -184,10 +184,9 @@ async fn not_loaded(
     if let Some(builtin) = unknown_builtin
         && let Ok(agent) = context.client.agent().get().await
         && !agent.builtins.contains(&builtin)
+        && let Some(hint) = suggest(&builtin, agent.builtins.into_iter())
     {
-        let all = format!("the agent has {}", agent.builtins.join(", "));
-        let near = suggest(&builtin, agent.builtins.into_iter(), "");
-        failure = failure.hint(if near.starts_with("did") { &near } else { &all });
+        failure = failure.hint(&hint);
     }
     if !full_log {
         failure.log = failure.log.map(|log| tail(&log));

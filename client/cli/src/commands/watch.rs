@@ -108,8 +108,8 @@ async fn snapshot(format: Format, mut watch: Watch, all: bool) -> Result<Sheet, 
     let mut counters: Vec<_> = board.counters().filter(|c| all || !c.is_idle()).collect();
     counters
         .sort_by(|a, b| a.series.map.cmp(&b.series.map).then(a.series.r#ref.cmp(&b.series.r#ref)));
-    let rows = counters.into_iter().map(|counter| row(format, counter, read_end)).collect();
-    Ok(Sheet::of(columns(format), rows))
+    let rows = counters.into_iter().map(|counter| row(format, true, counter, read_end)).collect();
+    Ok(Sheet::of(columns(format, true), rows))
 }
 
 /// A line for each change, as it comes.
@@ -120,7 +120,7 @@ async fn lines(
     args: &CountersArgs,
 ) -> Result<(), Failure> {
     let mut board = Board::default();
-    let mut printer = context.printer(columns(context.format));
+    let mut printer = context.printer(columns(context.format, false));
     loop {
         let event = tokio::select! {
             () = end.come() => break,
@@ -150,7 +150,7 @@ fn print_rows<'c>(
 ) -> io::Result<()> {
     let mut any = false;
     for counter in counters {
-        printer.row(row(format, counter, read_end))?;
+        printer.row(row(format, false, counter, read_end))?;
         any = true;
     }
     // Whoever reads a watch wants to see it now.
@@ -184,43 +184,32 @@ async fn live(
     Ok(table.draw(&board, &notes)?)
 }
 
-/// People want the key in one piece, programs want its parts.
-fn columns(format: Format) -> Vec<Column> {
-    match format {
-        Format::Table => vec![
-            left("time"),
-            left("map"),
-            left("key"),
-            left("field"),
-            right("value"),
-            right("rate"),
-        ],
-        Format::Json | Format::Jsonl | Format::Csv => vec![
-            left("time"),
-            left("map"),
-            left("labels"),
-            left("field"),
-            right("value"),
-            right("rate"),
-            left("kind"),
-            left("unit"),
-        ],
-    }
+/// People want the key in one piece, programs want its parts. A snapshot has no rates.
+fn columns(format: Format, once: bool) -> Vec<Column> {
+    let start = [left("time"), left("map")];
+    let key = left(if format == Format::Table { "key" } else { "labels" });
+    let value = [left("field"), right("value")];
+    let rate = (!once).then(|| right("rate"));
+    let kind = (format != Format::Table).then(|| [left("kind"), left("unit")]);
+    let all = start.into_iter().chain([key]).chain(value).chain(rate);
+    all.chain(kind.into_iter().flatten()).collect()
 }
 
-fn row(format: Format, counter: &Counter, read_end: Option<Timestamp>) -> Vec<Cell> {
+fn row(format: Format, once: bool, counter: &Counter, read_end: Option<Timestamp>) -> Vec<Cell> {
     let series = &counter.series;
     let field = Cell::Text(series.field.clone());
     let map = Cell::Text(series.map.clone());
     if format == Format::Table {
-        return vec![
+        let start = [
             Cell::Text(read_end.as_ref().map(human::clock).unwrap_or_default()),
             map,
             Cell::Text(key_text(series)),
             field,
             Cell::Text(human::grouped(counter.value, series.signed)),
-            counter.rate.map_or(Cell::Missing, |rate| Cell::Text(human::rate(rate, &series.unit))),
         ];
+        let rate = counter.rate.map(|rate| Cell::Text(human::rate(rate, &series.unit)));
+        let rate = (!once).then(|| rate.unwrap_or(Cell::Missing));
+        return start.into_iter().chain(rate).collect();
     }
     let value = if series.signed {
         counter.value.cast_signed().to_string()
@@ -228,17 +217,12 @@ fn row(format: Format, counter: &Counter, read_end: Option<Timestamp>) -> Vec<Ce
         counter.value.to_string()
     };
     let labels = series.labels.iter().map(|l| (l.name.clone(), l.value.clone())).collect();
-    vec![
-        Cell::Time(read_end),
-        map,
-        Cell::Labels(labels),
-        field,
-        // Exact, as 64-bit numbers in JSON are only as text.
-        Cell::Text(value),
-        counter.rate.map_or(Cell::Missing, |rate| Cell::Json(rate.into())),
-        Cell::Text(counter_kind(series.kind()).to_owned()),
-        Cell::Text(series.unit.clone()),
-    ]
+    // Exact, as 64-bit numbers in JSON are only as text.
+    let start = [Cell::Time(read_end), map, Cell::Labels(labels), field, Cell::Text(value)];
+    let rate = counter.rate.map_or(Cell::Missing, |rate| Cell::Json(rate.into()));
+    let kind = Cell::Text(counter_kind(series.kind()).to_owned());
+    let unit = Cell::Text(series.unit.clone());
+    start.into_iter().chain((!once).then_some(rate)).chain([kind, unit]).collect()
 }
 
 fn note_loss(event: &WatchEvent) {

@@ -1,0 +1,117 @@
+//! One field of a row, and what it looks like in each format.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+use serde_json::Value as Json;
+
+use crate::human;
+
+/// One field of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Missing,
+    Text(String),
+    Number(u64),
+    /// A number of bytes.
+    Size(u64),
+    Flag(bool),
+    Time(Option<Timestamp>),
+    List(Vec<String>),
+    Labels(BTreeMap<String, String>),
+    /// As it is in JSON; compact elsewhere.
+    Json(Json),
+}
+
+/// One column: its name in JSON and CSV, its heading in capitals.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) right: bool,
+}
+
+/// A column of text.
+pub(crate) fn left(name: impl Into<String>) -> Column {
+    Column { name: name.into(), right: false }
+}
+
+/// A column of numbers.
+pub(crate) fn right(name: impl Into<String>) -> Column {
+    Column { name: name.into(), right: true }
+}
+
+impl Column {
+    /// For a table.
+    pub(crate) fn title(&self) -> String {
+        self.name.replace('_', " ").to_uppercase()
+    }
+}
+
+/// As it is in JSON.
+pub(crate) fn json(cell: Cell) -> Json {
+    match cell {
+        Cell::Missing | Cell::Time(None) => Json::Null,
+        Cell::Text(text) => Json::String(text),
+        Cell::Number(number) | Cell::Size(number) => Json::from(number),
+        Cell::Flag(flag) => Json::Bool(flag),
+        Cell::Time(Some(time)) => Json::String(time.to_string()),
+        Cell::List(items) => Json::from(items),
+        Cell::Labels(labels) => labels.into_iter().collect(),
+        Cell::Json(json) => json,
+    }
+}
+
+/// As it is in CSV.
+pub(crate) fn plain_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Missing | Cell::Time(None) => String::new(),
+        Cell::Text(text) | Cell::Json(Json::String(text)) => text.clone(),
+        Cell::Number(number) | Cell::Size(number) => number.to_string(),
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Time(Some(time)) => time.to_string(),
+        Cell::List(items) => items.join(" "),
+        Cell::Labels(labels) => join_labels(labels, " "),
+        Cell::Json(json) => json.to_string(),
+    }
+}
+
+/// As it is in a table.
+pub(crate) fn table_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Missing | Cell::Time(None) => "-".to_owned(),
+        Cell::List(items) if items.is_empty() => "-".to_owned(),
+        Cell::Labels(labels) if labels.is_empty() => "-".to_owned(),
+        Cell::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+        Cell::Size(bytes) => human::bytes(*bytes),
+        Cell::Time(Some(time)) => human::time(time),
+        Cell::List(items) => printable(&items.join(", ")),
+        Cell::Labels(labels) => printable(&join_labels(labels, ", ")),
+        Cell::Text(_) | Cell::Number(_) | Cell::Json(_) => printable(&plain_text(cell)),
+    }
+}
+
+fn join_labels(labels: &BTreeMap<String, String>, between: &str) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(between)
+}
+
+/// Without what a terminal would obey: a map's bytes may be anybody's.
+pub(crate) fn printable(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let escaped = |c: char| -> String {
+        if c.is_control() { c.escape_default().collect() } else { c.into() }
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_never_sent_somebody_elses_escapes() {
+        assert_eq!(printable("a\x1b[2Jb\n\u{9b}"), "a\\u{1b}[2Jb\\n\\u{9b}");
+    }
+}
