@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bpfgate_client::WatchEvent;
-use bpfgate_client::v1::{CounterBatch, CounterKind, Series};
+use bpfgate_client::v1::{CounterBatch, CounterKind, Label, Series};
 use prost_types::Timestamp;
 
 /// Sweeps that a sparkline can look back on.
@@ -45,15 +45,13 @@ impl Counter {
     }
 }
 
-/// A single label is its value; several are told apart by their names.
+/// A key that is one value is that value; the fields of others are told apart by their names.
 pub(crate) fn key_text(series: &Series) -> String {
-    match &series.labels[..] {
-        [only] => only.value.clone(),
-        labels => {
-            let pairs: Vec<_> = labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();
-            pairs.join(" ")
-        }
-    }
+    let text = |label: &Label| match label.name.as_str() {
+        "key" => label.value.clone(),
+        name => format!("{name}={}", label.value),
+    };
+    series.labels.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Debug, Default)]

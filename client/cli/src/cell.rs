@@ -19,6 +19,8 @@ pub(crate) enum Cell {
     Time(Option<Timestamp>),
     List(Vec<String>),
     Labels(BTreeMap<String, String>),
+    /// Each in words, and as it is in JSON.
+    Items(Vec<(String, Json)>),
     /// As it is in JSON; compact elsewhere.
     Json(Json),
 }
@@ -57,6 +59,7 @@ pub(crate) fn json(cell: Cell) -> Json {
         Cell::Time(Some(time)) => Json::String(time.to_string()),
         Cell::List(items) => Json::from(items),
         Cell::Labels(labels) => labels.into_iter().collect(),
+        Cell::Items(items) => items.into_iter().map(|(_, json)| json).collect(),
         Cell::Json(json) => json,
     }
 }
@@ -71,6 +74,7 @@ pub(crate) fn plain_text(cell: &Cell) -> String {
         Cell::Time(Some(time)) => time.to_string(),
         Cell::List(items) => items.join(" "),
         Cell::Labels(labels) => join_labels(labels, " "),
+        Cell::Items(items) => words(items).join("; "),
         Cell::Json(json) => json.to_string(),
     }
 }
@@ -81,13 +85,21 @@ pub(crate) fn table_text(cell: &Cell) -> String {
         Cell::Missing | Cell::Time(None) => "-".to_owned(),
         Cell::List(items) if items.is_empty() => "-".to_owned(),
         Cell::Labels(labels) if labels.is_empty() => "-".to_owned(),
+        Cell::Items(items) if items.is_empty() => "-".to_owned(),
         Cell::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Cell::Size(bytes) => human::bytes(*bytes),
         Cell::Time(Some(time)) => human::time(time),
         Cell::List(items) => printable(&items.join(", ")),
         Cell::Labels(labels) => printable(&join_labels(labels, ", ")),
-        Cell::Text(_) | Cell::Number(_) | Cell::Json(_) => printable(&plain_text(cell)),
+        Cell::Text(_) | Cell::Number(_) | Cell::Items(_) | Cell::Json(_) => {
+            printable(&plain_text(cell))
+        }
     }
+}
+
+/// For people.
+pub(crate) fn words(items: &[(String, Json)]) -> Vec<String> {
+    items.iter().map(|(words, _)| words.clone()).collect()
 }
 
 fn join_labels(labels: &BTreeMap<String, String>, between: &str) -> String {

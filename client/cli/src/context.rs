@@ -132,7 +132,7 @@ pub(crate) fn suggest(typed: &str, known: impl Iterator<Item = String>) -> Optio
             let half = member(&name) == member(typed) || (typed.len() > 2 && name.contains(typed));
             let far = strsim::damerau_levenshtein(typed, &name);
             let distance = if half { far.min(1) } else { far };
-            (distance <= (typed.len() / 3).max(2)).then_some((distance, name))
+            (distance <= (typed.len() / 3).max(1)).then_some((distance, name))
         })
         .collect();
     near.sort();
@@ -156,5 +156,7 @@ mod tests {
         assert_eq!(suggest("pc/by").unwrap(), "did you mean pc/by_proto?");
         assert_eq!(suggest("stats").unwrap(), "did you mean other/stats or pc/stats?");
         assert_eq!(suggest("nothing_like"), None);
+        assert_eq!(suggest("y"), Some("did you mean x?".to_owned()));
+        assert_eq!(suggest("yz"), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde_json::{Value as Json, json};
+
 use bpfgate_client::v1::r#type::Kind;
 use bpfgate_client::v1::{
     CounterKind, CounterSpec, DisplayHint, IntegerType, Type, integer_type::Encoding,
@@ -79,11 +81,12 @@ fn hint_name(hint: DisplayHint) -> Option<&'static str> {
 }
 
 /// `rx.bytes: monotonic, By`.
-pub(crate) fn counter(spec: &CounterSpec) -> String {
+pub(crate) fn counter(spec: &CounterSpec) -> (String, Json) {
     let field = if spec.field.is_empty() { "value" } else { &spec.field };
     let kind = counter_kind(spec.kind());
     let unit = if spec.unit.is_empty() { String::new() } else { format!(", {}", spec.unit) };
-    format!("{field}: {kind}{unit}")
+    let json = json!({"field": spec.field, "kind": kind, "unit": spec.unit});
+    (format!("{field}: {kind}{unit}"), json)
 }
 
 pub(crate) fn counter_kind(kind: CounterKind) -> &'static str {
@@ -143,7 +146,7 @@ mod tests {
             kind: CounterKind::Monotonic.into(),
             unit: unit.into(),
         };
-        assert_eq!(counter(&spec("rx.bytes", "By")), "rx.bytes: monotonic, By");
-        assert_eq!(counter(&spec("", "")), "value: monotonic");
+        assert_eq!(counter(&spec("rx.bytes", "By")).0, "rx.bytes: monotonic, By");
+        assert_eq!(counter(&spec("", "")).0, "value: monotonic");
     }
 }

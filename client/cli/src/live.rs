@@ -141,7 +141,7 @@ impl<W: Write> Live<W> {
         let interval = self.interval;
         let idle = if hidden > 0 { format!(", {hidden} at zero not shown") } else { String::new() };
         let clock = format!("{:02}:{:02}", seconds / 60, seconds % 60);
-        let text = format!("every {interval:?}, {clock}, {series} counters{idle}; ^C ends");
+        let text = format!("every {interval:?}, {clock}, ^C ends; {series} counters{idle}");
         styled(self.styles.title, &cut(&text, width))
     }
 
@@ -313,4 +313,90 @@ fn cut(text: &str, width: usize) -> String {
 /// Cut with a sign that it was.
 fn clip(text: &str, width: usize) -> String {
     if human::width(text) <= width { text.to_owned() } else { cut(text, width - 1) + "…" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpfgate_client::WatchEvent;
+    use bpfgate_client::v1::{CounterBatch, Label, Series};
+    use prost_types::Timestamp;
+
+    /// Two maps: a large one, of which every third key never counts, and a small one.
+    fn board() -> Board {
+        let mut board = Board::default();
+        let keys: Vec<_> = (0..90).map(|n| ("o/large", n)).chain([("o/small", 90)]).collect();
+        for &(map, number) in &keys {
+            let label = Label { name: "key".into(), value: format!("key-{number}") };
+            board.apply(WatchEvent::Series(Series {
+                r#ref: number,
+                map: map.into(),
+                labels: vec![label],
+                field: "packets".into(),
+                ..Series::default()
+            }));
+        }
+        for sweep in 1..=3 {
+            for map in ["o/large", "o/small"] {
+                let refs: Vec<_> =
+                    keys.iter().filter(|key| key.0 == map).map(|key| key.1).collect();
+                let values = refs.iter().map(|n| if n % 3 == 0 { 0 } else { n * 1000 * sweep });
+                board.apply(WatchEvent::Batch(CounterBatch {
+                    map: map.into(),
+                    sweep,
+                    read_end: Some(Timestamp { seconds: 10 + sweep.cast_signed(), nanos: 0 }),
+                    values: values.collect(),
+                    refs,
+                    ..CounterBatch::default()
+                }));
+            }
+        }
+        board.apply(WatchEvent::Sync(bpfgate_client::v1::WatchSync::default()));
+        board
+    }
+
+    fn picture(width: usize, height: usize, show_idle: bool) -> Vec<String> {
+        let mut live = Live::new(Vec::new(), false, Duration::from_secs(1), show_idle).unwrap();
+        live.picture(&board(), &["a note".to_owned()], width, height)
+    }
+
+    #[test]
+    fn the_picture_fits_every_terminal() {
+        for (width, height) in [(80, 24), (40, 10), (200, 100), (20, 12)] {
+            let lines = picture(width, height, true);
+            assert!(lines.len() <= height, "{} lines of {height}", lines.len());
+            for line in &lines {
+                assert!(human::width(line) <= width, "{width}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_busiest_come_first_and_the_idle_are_left_out() {
+        let lines = picture(80, 24, false);
+        let row = |text: &str| lines.iter().position(|line| line.starts_with(text));
+        assert!(lines[0].contains("31 at zero not shown"), "{}", lines[0]);
+        assert!(row("key-89").unwrap() < row("key-88").unwrap());
+        assert!(row("key-0 ").is_none());
+        assert!(lines[row("key-89").unwrap()].contains("267,000  89.0 k/s"), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains(" more")));
+        assert_eq!(lines.last().unwrap(), "a note");
+    }
+
+    #[test]
+    fn a_sparkline_shows_the_newest_and_tells_little_from_nothing() {
+        let history = [9.0, 0.0, 0.1, 5.0, 10.0];
+        assert_eq!(sparkline(&history, 4, &BLOCKS), "▁▂▅█");
+        assert_eq!(sparkline(&[0.0, 0.0], 4, &BLOCKS), "▁▁");
+        assert_eq!(sparkline(&[], 4, &BLOCKS), "");
+    }
+
+    #[test]
+    fn a_small_map_is_shown_whole_beside_a_large_one() {
+        let board = board();
+        let sections = sections(&board, true);
+        assert_eq!(share(&sections, 11), [10, 1]);
+        assert_eq!(share(&sections, 200), [90, 1]);
+        assert_eq!(share(&sections, 0), [0, 0]);
+    }
 }

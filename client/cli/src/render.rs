@@ -6,7 +6,7 @@ use anstyle::Style;
 use clap::ValueEnum;
 use serde_json::Value as Json;
 
-use crate::cell::{json, plain_text, table_text};
+use crate::cell::{json, plain_text, table_text, words};
 use crate::human;
 
 pub(crate) use crate::cell::{Cell, Column, left, printable, right};
@@ -99,6 +99,9 @@ fn print_properties(
     for (column, cell) in rows.iter().flat_map(|row| columns.iter().zip(row)) {
         let lines = match cell {
             Cell::List(items) if !items.is_empty() => items.iter().map(|i| printable(i)).collect(),
+            Cell::Items(items) if !items.is_empty() => {
+                words(items).iter().map(|words| printable(words)).collect()
+            }
             other => vec![table_text(other)],
         };
         let mut title = column.title();

@@ -125,7 +125,7 @@ fn show(map: v1::Map) -> Sheet {
         ("frozen", Cell::Flag(map.frozen)),
         ("operations", Cell::List(operations(capabilities))),
         ("dumps_in_batches", Cell::Flag(capabilities.batch_lookup)),
-        ("counters", Cell::List(map.counters.iter().map(describe::counter).collect())),
+        ("counters", Cell::Items(map.counters.iter().map(describe::counter).collect())),
         ("labels", Cell::Labels(describe::labels(map.labels))),
         ("created_at", Cell::Time(map.created_at)),
     ])
@@ -321,6 +321,6 @@ fn misfit(map: &v1::Map, part: &str, text: &str, why: &str) -> Failure {
     }
     let name = if map.name.is_empty() { format!("id:{}", map.id) } else { map.name.clone() };
     let half = part.to_lowercase();
-    let text = format!("{part} {shown:?} does not fit map {name}, whose {half} is {kind}: {why}");
+    let text = format!("{part} '{shown}' does not fit map {name}, whose {half} is {kind}: {why}");
     Failure::new(Exit::BadValue, text)
 }

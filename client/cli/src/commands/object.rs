@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bpfgate_client::v1::{CounterSpecs, GlobalValue, LoadObjectHeader, Object, global_value};
+use bpfgate_client::v1::{
+    CounterSpecs, GlobalValue, LoadObjectHeader, Object, Program, global_value,
+};
 use bpfgate_client::value::json_to_value;
 use bpfgate_client::{Code, Error};
+use serde_json::json;
 
 use super::Answer;
 use crate::args::{LoadArgs, ObjectCommand};
@@ -59,21 +62,26 @@ fn list(objects: Vec<Object>) -> Sheet {
 
 fn show(object: Object) -> Sheet {
     let programs = object.programs.iter().map(|program| {
-        let v1_name = &program.name;
-        format!(
-            "{v1_name}  {} from section {}, id {}, tag {}, {} instructions",
-            program.r#type,
-            program.section,
-            program.id,
-            describe::hex(&program.tag),
-            program.instructions
-        )
+        let Program { name, id, tag, r#type, section, instructions } = program;
+        let tag = describe::hex(tag);
+        let words = format!(
+            "{name}: {type} from section {section}, id {id}, tag {tag}, {instructions} instructions"
+        );
+        let json = json!({
+            "name": name,
+            "type": r#type,
+            "section": section,
+            "id": id,
+            "tag": tag,
+            "instructions": instructions,
+        });
+        (words, json)
     });
     Sheet::one([
         ("name", Cell::Text(object.name.clone())),
         ("source", Cell::Text(source(&object))),
         ("sha256", Cell::Text(describe::hex(&object.sha256))),
-        ("programs", Cell::List(programs.collect())),
+        ("programs", Cell::Items(programs.collect())),
         ("maps", Cell::List(object.maps)),
         ("labels", Cell::Labels(describe::labels(object.labels))),
         ("loaded_at", Cell::Time(object.loaded_at)),
@@ -82,9 +90,9 @@ fn show(object: Object) -> Sheet {
 
 fn source(object: &Object) -> String {
     if object.builtin.is_empty() {
-        format!("file {:.12}", describe::hex(&object.sha256))
+        format!("file:{:.12}", describe::hex(&object.sha256))
     } else {
-        format!("builtin {}", object.builtin)
+        format!("builtin:{}", object.builtin)
     }
 }
 
@@ -207,7 +215,6 @@ fn tail(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn globals_are_bytes_json_or_text() {
