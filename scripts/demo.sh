@@ -36,6 +36,7 @@ inside() {
     install "$binaries"/{bpfgated,bpfgate,bpfgate-traffic} "$work/bin/"
     export PATH=$work/bin:$PATH
     export BPFGATE_ENDPOINT=unix:$work/run/bpfgate.sock
+    exec 3>&1
     ip link set lo up
 
     say "${bold}bpfgate: packets counted in the kernel, read by a user without rights$plain"
@@ -65,7 +66,7 @@ start_the_agent() {
         [ "$SECONDS" -lt "$deadline" ] || die "the agent does not answer"
         sleep 0.1
     done
-    run bpfgate agent show
+    say "listening on a socket with mode $(stat -c '%A, owner %U, group %G' "$work/run/bpfgate.sock")"
 }
 
 load_and_attach() {
@@ -73,10 +74,12 @@ load_and_attach() {
     run bpfgate object load demo --builtin proto-counters
     local object
     object=$(bpfgate -o json object show demo)
-    program=$(jq -r '.programs[0].name' <<<"$object")
-    run bpfgate link attach "$program" --socket lo
-    program_ids=$(jq -c '[.programs[].id]' <<<"$object")
+    run bpfgate link attach "$(jq -r '.programs[0] | split(" ")[0]' <<<"$object")" --socket lo
+    # To look for them when it is over.
+    program_ids=$(jq -c '[.programs[] | capture("id (?<id>[0-9]+)").id | tonumber]' <<<"$object")
     map_ids=$(bpfgate -o json map list 'demo/*' | jq -c '[.[].id]')
+    [ "$(jq -cn "\$program_ids + \$map_ids | length" --argjson program_ids "$program_ids" \
+        --argjson map_ids "$map_ids")" -eq 3 ] || die "expected one program and two maps"
 }
 
 give_up_every_right() {
@@ -86,6 +89,7 @@ give_up_every_right() {
     show bpfgate-traffic bpf-attempt
     as_nobody bpfgate-traffic bpf-attempt || die "bpf(2) was not refused"
     pass "the kernel refuses, with EPERM"
+    as_nobody_run bpfgate agent whoami
 }
 
 look_send_look() {
@@ -94,19 +98,17 @@ look_send_look() {
     local before sent4 sent6 after
     before=$(counts $UDP)
 
-    show "bpfgate-traffic udp, tcp, ping"
-    sent4=$(bpfgate-traffic udp --count 250 --payload 64)
-    sent6=$(bpfgate-traffic udp --to ::1 --count 50 --payload 1200)
-    bpfgate-traffic tcp --bytes 100000 >/dev/null
-    bpfgate-traffic ping --count 10 >"$work/ping.json"
-    say "250 UDP packets of 64 bytes over IPv4, 50 of 1,200 bytes over IPv6," \
-        "100,000 bytes over TCP, 10 pings"
+    sent4=$(send udp --count 250 --payload 64)
+    sent6=$(send udp --to ::1 --count 50 --payload 1200)
+    send tcp --bytes 100000 >/dev/null
+    send ping --count 10 >"$work/ping.json"
+    say "On the link: 250 × (14 Ethernet + 20 IPv4 + 8 UDP + 64) and 50 × (14 + 40 IPv6 + 8 + 1,200) bytes"
 
     as_nobody_run bpfgate map lookup demo/stats $UDP
     after=$(counts $UDP)
     counted_packets=0 counted_bytes=0
-    expect "$before" "$after" "$(printf '%s\n%s\n' "$sent4" "$sent6" | jq -sc "$SUM")" "UDP"
-    expect '{"packets":0,"bytes":0}' "$(counts $ICMP)" "$(jq -c . "$work/ping.json")" \
+    expect "$before" "$after" "$(printf '%s\n%s\n' "$sent4" "$sent6" | sum)" "UDP"
+    expect '{"packets":0,"bytes":0}' "$(counts $ICMP)" "$(sum <"$work/ping.json")" \
         "ICMP, requests and replies"
 }
 
@@ -124,23 +126,35 @@ dump() {
 
 watch() {
     title "Watch the counts live while packets flow"
-    local before
+    local before sender
     before=$(counts $UDP)
-    bpfgate-traffic udp --count 400 --payload 200 --every-ms 10 >"$work/udp.json" &
+    waves >"$work/udp.json" &
     traffic+=($!)
-    for _ in 1 2 3 4; do
+    for _ in 1 2 3 4 5; do
         bpfgate-traffic tcp --bytes 20000
         bpfgate-traffic ping --count 5
         sleep 0.9
     done >/dev/null &
     traffic+=($!)
-    as_nobody_run bpfgate watch counters demo/stats --interval 500ms --duration 5s
-    local sender
+    as_nobody_run bpfgate watch counters demo/stats --interval 500ms --duration 6s
     for sender in "${traffic[@]}"; do
         wait "$sender" || die "the traffic ended early"
     done
     traffic=()
-    expect "$before" "$(counts $UDP)" "$(jq -c . "$work/udp.json")" "UDP during the watch"
+    expect "$before" "$(counts $UDP)" "$(sum <"$work/udp.json")" "UDP during the watch"
+
+    local watched
+    watched=$(as_nobody bpfgate -o jsonl watch counters demo/stats --once |
+        jq -nc --arg key $UDP '[inputs | select(.labels.key == $key) | {(.field): (.value | tonumber)}] | add')
+    [ "$watched" = "$(counts $UDP)" ] || die "a watch says $watched where a lookup says $(counts $UDP)"
+}
+
+# UDP that swells and ebbs, some 700 milliseconds at each pace; a report for each.
+waves() {
+    local pause
+    for pause in 40 20 10 5 10 20 40; do
+        bpfgate-traffic udp --count $((700 / pause)) --payload 200 --every-ms "$pause"
+    done
 }
 
 leave_nothing_behind() {
@@ -195,13 +209,19 @@ clean_up() {
 
 # ---- Counting ------------------------------------------------------------------------------------
 
+# send WHAT…: traffic; the report of it is all that goes to stdout.
+send() {
+    show "bpfgate-traffic $*" >&3
+    bpfgate-traffic "$@"
+}
+
 # Packets and bytes of several reports together.
-SUM='{packets: (map(.packets) | add), bytes: (map(.bytes) | add)}'
+sum() { jq -sc '{packets: (map(.packets) | add), bytes: (map(.bytes) | add)}'; }
 
 # counts PROTOCOL: packets and bytes so far, as numbers, read by nobody.
 counts() {
     as_nobody bpfgate -o json map lookup demo/stats "$1" |
-        jq -c '{packets: (.packets | tonumber), bytes: (.bytes | tonumber)}'
+        jq -c '.[0].value | map_values(tonumber)'
 }
 
 # expect BEFORE AFTER SENT WHAT: that the difference is what was sent, to the byte.
