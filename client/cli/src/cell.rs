@@ -30,19 +30,25 @@ pub(crate) enum Cell {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) right: bool,
+    /// Of a table, when what comes may be longer than what was measured.
+    pub(crate) min_width: usize,
 }
 
 /// A column of text.
 pub(crate) fn left(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: false }
+    Column { name: name.into(), right: false, min_width: 0 }
 }
 
 /// A column of numbers.
 pub(crate) fn right(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: true }
+    Column { name: name.into(), right: true, min_width: 0 }
 }
 
 impl Column {
+    pub(crate) fn at_least(self, min_width: usize) -> Self {
+        Self { min_width, ..self }
+    }
+
     /// For a table.
     pub(crate) fn title(&self) -> String {
         self.name.replace('_', " ").to_uppercase()

@@ -200,7 +200,7 @@ impl<W: Write> Printer<W> {
             held.iter().map(|row| row.iter().map(table_text).collect()).collect();
         let width = |at: usize| {
             let cells = lines.iter().map(|line| human::width(&line[at]));
-            cells.chain([titles[at].len()]).max().unwrap_or(0)
+            cells.chain([titles[at].len(), self.columns[at].min_width]).max().unwrap_or(0)
         };
         let widths: Vec<_> = (0..self.columns.len()).map(width).collect();
         let heading = self.heading;

@@ -188,8 +188,10 @@ async fn live(
 fn columns(format: Format, once: bool) -> Vec<Column> {
     let start = [left("time"), left("map")];
     let key = left(if format == Format::Table { "key" } else { "labels" });
-    let value = [left("field"), right("value")];
-    let rate = (!once).then(|| right("rate"));
+    // Counters grow: the first ones do not tell how wide.
+    let room = if once { 0 } else { 15 };
+    let value = [left("field"), right("value").at_least(room)];
+    let rate = (!once).then(|| right("rate").at_least(10));
     let kind = (format != Format::Table).then(|| [left("kind"), left("unit")]);
     let all = start.into_iter().chain([key]).chain(value).chain(rate);
     all.chain(kind.into_iter().flatten()).collect()
