@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aya_obj::Map;
+use bpfgate_proto::value::Plan;
 
 use super::ElfError;
 use super::plan::GlobalValue;
-use super::prepare::{Prepared, Variable};
+use super::prepare::{Prepared, Role, Variable};
+use crate::core::btf;
 
 /// How many of the known names an error lists.
 const LISTED: usize = 20;
@@ -30,8 +32,8 @@ pub(super) fn set(
         };
         let bytes = match value {
             GlobalValue::Raw(bytes) => bytes.clone(),
-            GlobalValue::Typed(_) => {
-                return Err(refuse("give its bytes, not a typed value".into()));
+            GlobalValue::Typed(json) => {
+                typed(prepared, name, variable.section, json).map_err(refuse)?
             }
         };
         if bytes.len() as u64 != variable.size {
@@ -58,4 +60,25 @@ fn unknown(variables: &BTreeMap<&str, Option<Variable<'_>>>) -> String {
         more => format!(" and {more} more"),
     };
     format!("the object has no such variable; it has {}{more}", listed.join(", "))
+}
+
+/// The variable's bytes for a JSON value, by its BTF type.
+fn typed(
+    prepared: &Prepared<'_>,
+    name: &str,
+    section: &str,
+    json: &str,
+) -> Result<Vec<u8>, String> {
+    const BYTES: &str = "give its bytes instead";
+    let blob = prepared
+        .contents(&Role::Btf)
+        .ok_or_else(|| format!("the object has no type information (compile with -g), {BYTES}"))?;
+    let variable = btf::variables(blob)
+        .map_err(|e| format!("{e}; {BYTES}"))?
+        .into_iter()
+        .find(|variable| variable.name == name && variable.section == section)
+        .ok_or_else(|| format!("the object has no type information about it, {BYTES}"))?;
+    let plan = Plan::compile(&variable.ty).map_err(|e| format!("{e}; {BYTES}"))?;
+    let json = serde_json::from_str(json).map_err(|e| format!("not JSON: {e}"))?;
+    plan.encode(&json).map_err(|e| e.to_string())
 }

@@ -74,6 +74,11 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    /// What the file has for the first section of that role.
+    pub(super) fn contents(&self, role: &Role) -> Option<&'a [u8]> {
+        Some(self.image.contents(self.roles.iter().position(|have| have == role)?))
+    }
+
     /// The global variables by name; `None` where one name stands for several.
     pub(super) fn variables(&self) -> BTreeMap<&'a str, Option<Variable<'a>>> {
         let mut variables = BTreeMap::new();

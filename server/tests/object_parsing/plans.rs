@@ -232,10 +232,18 @@ async fn hooks_are_found_in_the_kernels_types() {
     assert_eq!(program.kind.auto_attach, AutoAttach::Tracing { function });
 }
 
-async fn with_global(name: &str, value: &[u8]) -> Result<ObjectPlan, ElfError> {
-    let globals = BTreeMap::from([(name.to_owned(), GlobalValue::Raw(value.to_vec()))]);
+async fn with_global(name: &str, value: GlobalValue) -> Result<ObjectPlan, ElfError> {
+    let globals = BTreeMap::from([(name.to_owned(), value)]);
     let elf = compile_object("everything.c").into();
     Harness::default().parse_request(ParseRequest { elf, globals }).await
+}
+
+fn raw(bytes: &[u8]) -> GlobalValue {
+    GlobalValue::Raw(bytes.to_vec())
+}
+
+fn typed(json: &str) -> GlobalValue {
+    GlobalValue::Typed(json.to_owned())
 }
 
 #[tokio::test]
@@ -249,7 +257,7 @@ async fn globals_are_set_in_every_data_section() {
         ("tagged", ".data.tagged", 81_u32.to_ne_bytes().to_vec()),
     ] {
         let before = Harness::default().parse(compile_object("everything.c")).await.unwrap();
-        let after = with_global(name, &value).await.expect(name);
+        let after = with_global(name, raw(&value)).await.expect(name);
         let (before, after) = (initial(&before, section), initial(&after, section));
         assert_ne!(before, after, "{name}");
         assert!(after.windows(value.len()).any(|bytes| bytes == value), "{name}");
@@ -258,13 +266,31 @@ async fn globals_are_set_in_every_data_section() {
 }
 
 #[tokio::test]
+async fn globals_are_set_by_their_types() {
+    for (name, section, json, value) in [
+        ("limit", ".rodata", "77", 77_u32.to_ne_bytes().to_vec()),
+        ("greeting", ".rodata", "\"bonjour\"", b"bonjour\0".to_vec()),
+        ("start", ".data", "\"18446744073709551615\"", vec![0xff; 8]),
+        ("hits", ".bss", "4660", 0x1234_u16.to_ne_bytes().to_vec()),
+    ] {
+        let plan = with_global(name, typed(json)).await.expect(name);
+        let contents = initial(&plan, section);
+        assert!(contents.windows(value.len()).any(|bytes| bytes == value), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_globals_are_named() {
-    let said = with_global("limits", &[0; 4]).await.unwrap_err().to_string();
+    let said = with_global("limits", raw(&[0; 4])).await.unwrap_err().to_string();
     for part in ["\"limits\"", "greeting", "hits", "limit", "start", "tagged", "total"] {
         assert!(said.contains(part), "{said}");
     }
-    let said = with_global("limit", &[0; 8]).await.unwrap_err().to_string();
+    let said = with_global("limit", raw(&[0; 8])).await.unwrap_err().to_string();
     assert!(said.contains("\"limit\"") && said.contains("has 4 bytes") && said.contains("has 8"));
+    for (json, part) in [("4294967296", "4294967296"), ("\"ten\"", "ten"), ("{", "not JSON")] {
+        let said = with_global("limit", typed(json)).await.unwrap_err().to_string();
+        assert!(said.contains("\"limit\"") && said.contains(part), "{json}: {said}");
+    }
 }
 
 #[tokio::test]
