@@ -1,11 +1,13 @@
 //! The agent: the only process that calls bpf(2).
 //!
-//! Imports go one way: `agent -> listen, layer, rpc -> policy, core -> watch, broker -> elf, sys`.
+//! Imports go one way: `agent -> listen, layer, rpc -> policy, core -> watch, broker -> elf, sys`,
+//! and `core, elf -> btf`.
 
 #![deny(unsafe_code)]
 
 pub mod agent;
 pub mod broker;
+pub mod btf;
 pub mod config;
 pub mod core;
 pub mod elf;

@@ -83,8 +83,7 @@ fn request(plan: &MapPlan) -> MapRequest {
         numa_node: None,
         map_extra: plan.map_extra,
         inner: plan.inner.as_deref().map(|inner| Box::new(request(inner))),
-        btf_types: (plan.btf_key_type_id != 0 || plan.btf_value_type_id != 0)
-            .then_some((plan.btf_key_type_id, plan.btf_value_type_id)),
+        btf_types: plan.kernel_btf_ids(),
     }
 }
 

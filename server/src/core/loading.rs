@@ -160,7 +160,9 @@ fn load_plan(
             name: MapName::in_object(name, &planned.name)?,
             object: Some(name.clone()),
         };
-        let schema = plan.btf.as_ref().and_then(|blob| schema_of(blob, &sys));
+        // The plan's ids, not the map's: the kernel takes none for some types.
+        let ids = (planned.btf_key_type_id, planned.btf_value_type_id);
+        let schema = plan.btf.as_ref().and_then(|blob| schema_of(blob, ids, &sys));
         let counters = counters.remove(&planned.name).unwrap_or_default();
         let about = About { schema, counters, labels: Labels::new() };
         maps.push(Arc::new(Map::new(identity, sys, about)));

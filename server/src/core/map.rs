@@ -8,10 +8,9 @@ use std::time::SystemTime;
 use bpfgate_proto::name::{MapName, ObjectName};
 use bpfgate_proto::value::{Plan, Schema};
 
-use super::btf;
 use super::capability::{self, Capabilities};
-use crate::sys;
 use crate::watch::CounterSpec;
+use crate::{btf, sys};
 
 /// Notes of the caller's own.
 pub type Labels = BTreeMap<String, String>;
@@ -160,13 +159,12 @@ impl Map {
     }
 }
 
-/// What a map's own BTF says of its bytes; nothing if that does not fit the map.
-pub(super) fn schema_of(blob: &[u8], map: &sys::Map) -> Option<Schema> {
-    let info = map.info();
-    if info.btf_key_type_id == 0 && info.btf_value_type_id == 0 {
+/// What BTF says of a map's bytes, by the type ids of key and value; nothing if that cannot be read.
+pub(super) fn schema_of(blob: &[u8], (key, value): (u32, u32), map: &sys::Map) -> Option<Schema> {
+    if (key, value) == (0, 0) {
         return None;
     }
-    let (key, value) = (info.btf_key_type_id, info.btf_value_type_id);
+    let info = map.info();
     match btf::compile_schema(blob, key, value, info.key_size, info.value_size) {
         Ok(schema) => Some(schema),
         Err(error) => {

@@ -14,8 +14,6 @@ mod registry;
 mod shape;
 mod sources;
 
-pub mod btf;
-
 pub use capability::{Capabilities, type_name};
 pub use entries::{CpuMode, UpdateMode};
 pub use error::Error;

@@ -398,7 +398,8 @@ impl Drop for Reservation<'_> {
 
 /// A map from elsewhere, with the types of its own BTF.
 fn adopt(reference: &MapRef, sys: crate::sys::Map) -> Arc<Map> {
-    let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, &sys));
+    let ids = (sys.info().btf_key_type_id, sys.info().btf_value_type_id);
+    let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, ids, &sys));
     let about = About { schema, ..About::default() };
     Arc::new(Map::new(Identity::Adopted(reference.to_string()), sys, about))
 }

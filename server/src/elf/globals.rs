@@ -8,7 +8,7 @@ use bpfgate_proto::value::Plan;
 use super::ElfError;
 use super::plan::GlobalValue;
 use super::prepare::{Prepared, Role, Variable};
-use crate::core::btf;
+use crate::btf;
 
 /// How many of the known names an error lists.
 const LISTED: usize = 20;
