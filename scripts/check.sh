@@ -11,7 +11,7 @@ cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
 
 step "Documentation"
 export RUSTDOCFLAGS="-D warnings"
-cargo doc "${locked[@]}" --workspace --no-deps --quiet
+cargo doc "${locked[@]}" --workspace --no-deps --document-private-items --quiet
 
 step "Shell scripts"
 for script in scripts/*.sh .ci/run; do

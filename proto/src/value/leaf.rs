@@ -13,7 +13,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// "rx.bytes", "slots[3]"; empty where the type is itself a scalar.
+    /// `rx.bytes`, `slots[3]`; empty where the type is itself a scalar.
     pub fn path(&self) -> &str {
         &self.path
     }

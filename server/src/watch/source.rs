@@ -85,7 +85,7 @@ pub enum CounterKind {
     Histogram,
 }
 
-/// Whether a path names a field or something within it: "rx" covers "rx.bytes" and "rx[2]".
+/// Whether a path names a field or something within it: `rx` covers `rx.bytes` and `rx[2]`.
 pub(super) fn covers(path: &str, leaf: &str) -> bool {
     leaf.strip_prefix(path).is_some_and(|rest| {
         path.is_empty() || rest.is_empty() || rest.starts_with('.') || rest.starts_with('[')
