@@ -33,5 +33,5 @@ if timeout 120 cargo deny fetch db >"$log" 2>&1; then
     cargo deny --log-level error check --hide-inclusion-graph --disable-fetch advisories
 else
     warn "NOT checked: the advisory database could not be fetched from github.com"
-    grep -m 1 -i 'fatal\|error' "$log" >&2 || true
+    grep -m 1 '^fatal' "$log" >&2 || true
 fi
