@@ -74,9 +74,9 @@ load_and_attach() {
     run bpfgate object load demo --builtin proto-counters
     local object
     object=$(bpfgate -o json object show demo)
-    run bpfgate link attach "$(jq -r '.programs[0] | split(" ")[0]' <<<"$object")" --socket lo
+    run bpfgate link attach "$(jq -r '.programs[0].name' <<<"$object")" --socket lo
     # To look for them when it is over.
-    program_ids=$(jq -c '[.programs[] | capture("id (?<id>[0-9]+)").id | tonumber]' <<<"$object")
+    program_ids=$(jq -c '[.programs[].id]' <<<"$object")
     map_ids=$(bpfgate -o json map list 'demo/*' | jq -c '[.[].id]')
     [ "$(jq -cn "\$program_ids + \$map_ids | length" --argjson program_ids "$program_ids" \
         --argjson map_ids "$map_ids")" -eq 3 ] || die "expected one program and two maps"
@@ -221,7 +221,7 @@ sum() { jq -sc '{packets: (map(.packets) | add), bytes: (map(.bytes) | add)}'; }
 # counts PROTOCOL: packets and bytes so far, as numbers, read by nobody.
 counts() {
     as_nobody bpfgate -o json map lookup demo/stats "$1" |
-        jq -c '.[0].value | map_values(tonumber)'
+        jq -c '.value | map_values(tonumber)'
 }
 
 # expect BEFORE AFTER SENT WHAT: that the difference is what was sent, to the byte.
