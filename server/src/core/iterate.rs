@@ -22,6 +22,8 @@ const BATCH_MIN: usize = 64;
 const BUFFER_BYTES: usize = 1 << 20;
 /// The same where a hash bucket, or going on within a batch, needs more.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
+/// What one chunk carries of such a batch; never less than one entry. Below the limit of a message.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 /// Which halves of the entries are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,12 @@ impl Reader {
         let (key_len, value_len) = (self.map.sys().key_len(), self.map.sys().value_len());
         let skip = before.sent_of(&keys[..count * key_len], key_len);
         let wanted = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        let taken = (count - skip).min(wanted);
+        let sendable = (CHUNK_BYTES_MAX / (key_len + value_len).max(1)).max(1);
+        let taken = (count - skip).min(wanted).min(sendable);
+        if skip + taken < count {
+            // The rest of this batch is still to come.
+            self.ended = None;
+        }
         if let Some(left) = &mut self.left {
             *left -= taken as u64;
             // With the last entry at hand the pass is complete, limit or not.
@@ -206,11 +213,16 @@ impl Reader {
                 Ok((count, end)) => return Ok(Batch { keys, values, count, end, before }),
                 // One bucket has more entries than fit.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let larger = (capacity * 2).max(BATCH_MIN);
-                    if larger * (sizes.0 + sizes.1) > BUFFER_BYTES_MAX {
-                        return Err(self.failed(error));
+                    let entry = sizes.0 + sizes.1;
+                    let most = BUFFER_BYTES_MAX / entry.max(1);
+                    self.capacity = (capacity * 2).max(BATCH_MIN).min(most);
+                    if self.capacity <= capacity {
+                        return Err(Error::TooLarge {
+                            what: format!("a hash bucket of map {}", self.map.text()),
+                            asked: (capacity + 1) as u64 * entry as u64,
+                            limit: BUFFER_BYTES_MAX as u64,
+                        });
                     }
-                    self.capacity = larger;
                 }
                 Err(error) => return Err(self.failed(error)),
             }

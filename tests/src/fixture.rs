@@ -1,0 +1,173 @@
+//! Maps to test with, and what a refusal must say.
+
+use bpfgate_client::v1::{
+    self, CounterKind, CounterSpec, CreateMapRequest, MapSpec, MapType, Schema,
+};
+use bpfgate_client::value::{Display, Encoding, Kind, Type};
+use bpfgate_client::{Client, Code, Error, RpcError};
+
+/// Memory as entries come, not all at the start.
+pub const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// A map that is to be made: 16 entries with keys of 4 bytes and values of 8 unless told
+/// otherwise.
+#[derive(Debug, Clone)]
+pub struct NewMap {
+    request: CreateMapRequest,
+}
+
+impl NewMap {
+    /// A map of that type.
+    pub fn new(name: &str, kind: MapType) -> Self {
+        let spec = MapSpec {
+            r#type: kind.into(),
+            key_size: 4,
+            value_size: 8,
+            max_entries: 16,
+            ..MapSpec::default()
+        };
+        let mut request = CreateMapRequest { name: name.to_owned(), ..Default::default() };
+        request.spec = Some(spec);
+        let map = Self { request };
+        // The kernel has no other.
+        if kind == MapType::LpmTrie { map.flags(BPF_F_NO_PREALLOC).sizes(8, 8) } else { map }
+    }
+
+    /// A hash.
+    pub fn hash(name: &str) -> Self {
+        Self::new(name, MapType::Hash)
+    }
+
+    /// An array.
+    pub fn array(name: &str) -> Self {
+        Self::new(name, MapType::Array)
+    }
+
+    /// With keys and values of so many bytes.
+    #[must_use]
+    pub fn sizes(mut self, key: u32, value: u32) -> Self {
+        self.spec().key_size = key;
+        self.spec().value_size = value;
+        self
+    }
+
+    /// With room for so many entries.
+    #[must_use]
+    pub fn entries(mut self, max: u32) -> Self {
+        self.spec().max_entries = max;
+        self
+    }
+
+    /// With these `BPF_F_*`.
+    #[must_use]
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.spec().flags = flags;
+        self
+    }
+
+    /// With keys of this type.
+    #[must_use]
+    pub fn key(mut self, ty: Type) -> Self {
+        self.spec().key_size = ty.size;
+        self.layout().key = Some(ty.into());
+        self
+    }
+
+    /// With values of this type.
+    #[must_use]
+    pub fn value(mut self, ty: Type) -> Self {
+        self.spec().value_size = ty.size;
+        self.layout().value = Some(ty.into());
+        self
+    }
+
+    /// With a number that only grows in this field of the value.
+    #[must_use]
+    pub fn counter(mut self, field: &str, unit: &str) -> Self {
+        let (field, unit) = (field.to_owned(), unit.to_owned());
+        let kind = CounterKind::Monotonic.into();
+        self.request.counters.push(CounterSpec { field, kind, unit });
+        self
+    }
+
+    /// With a note.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.request.labels.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The request, for tests that spoil it.
+    pub fn request(self) -> CreateMapRequest {
+        self.request
+    }
+
+    /// Makes it.
+    pub async fn make(self, client: &Client) -> v1::Map {
+        let name = self.request.name.clone();
+        let made = client.maps().create(self.request).await;
+        made.unwrap_or_else(|error| panic!("could not make {name}: {error}"))
+    }
+
+    fn spec(&mut self) -> &mut MapSpec {
+        self.request.spec.get_or_insert_default()
+    }
+
+    fn layout(&mut self) -> &mut Schema {
+        self.request.layout.get_or_insert_default()
+    }
+}
+
+/// `__u32` and the like.
+pub fn unsigned(size: u32) -> Type {
+    integer(&format!("__u{}", size * 8), size, Encoding::Unsigned, Display::Plain)
+}
+
+/// `__s32` and the like.
+pub fn signed(size: u32) -> Type {
+    integer(&format!("__s{}", size * 8), size, Encoding::Signed, Display::Plain)
+}
+
+/// An IPv4 address.
+pub fn ipv4() -> Type {
+    let kind = Kind::Opaque { display: Display::Ipv4 };
+    Type { name: String::new(), size: 4, kind }
+}
+
+fn integer(name: &str, size: u32, encoding: Encoding, display: Display) -> Type {
+    let kind = Kind::Integer { encoding, big_endian: false, display };
+    Type { name: name.to_owned(), size, kind }
+}
+
+/// A struct of these fields, back to back: the caller sees to their alignment.
+pub fn record(name: &str, fields: &[(&str, Type)]) -> Type {
+    let mut at = 0;
+    let mut place = |(name, ty): &(&str, Type)| {
+        let bit_offset = at * 8;
+        at += ty.size;
+        bpfgate_client::value::Field {
+            name: (*name).to_owned(),
+            ty: ty.clone(),
+            bit_offset,
+            bit_size: 0,
+        }
+    };
+    let fields = fields.iter().map(&mut place).collect();
+    Type { name: name.to_owned(), size: at, kind: Kind::Record { is_union: false, fields } }
+}
+
+/// The agent's refusal, after a check of its code and that its message has all of `parts`.
+pub fn refused<T: std::fmt::Debug>(
+    result: Result<T, Error>,
+    code: Code,
+    parts: &[&str],
+) -> RpcError {
+    let error = result.expect_err("a refusal");
+    let Error::Rpc(error) = error else { panic!("no refusal by the agent: {error:?}") };
+    assert_eq!(error.code, code, "{error:#?}");
+    for part in parts {
+        assert!(error.message.contains(part), "{part:?} is not in {:?}", error.message);
+    }
+    assert!(error.reason.is_some(), "{error:#?}");
+    *error
+}
