@@ -1,6 +1,7 @@
 //! A real agent, started as a user would, and ended with a look at what it left.
 
 use std::ffi::OsStr;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -328,17 +329,26 @@ impl Agent {
         let socket = self.socket();
         let mut connected = false;
         within(SOON, || {
-            connected = UnixStream::connect(&socket).is_ok();
+            connected = UnixStream::connect(&socket).and_then(greet).is_ok();
             connected || self.wait(Duration::ZERO).is_some()
         });
         assert!(connected, "the agent does not start:\n{}", self.log());
-        // That connection is gone, and with it what else the start needed, when nothing changes.
+        // That connection is gone, and what else the start needed is there, when nothing changes.
         let mut last = Held::default();
         within(SOON, || {
             let before = std::mem::replace(&mut last, self.checkpoint());
             last == before
         });
     }
+}
+
+/// The least that an HTTP/2 server answers: whoever accepts is at work.
+fn greet(mut stream: UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(SOON))?;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
+    // An empty SETTINGS frame.
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])?;
+    stream.read_exact(&mut [0; 9])
 }
 
 /// A directory in the host's bpffs.

@@ -60,9 +60,12 @@ pub fn lookup(id: u32, key: &[u8]) -> Option<Entry> {
     let key = hex(key);
     let mut arguments = vec!["map", "lookup", "id", &id, "key", "hex"];
     arguments.extend(key.iter().map(String::as_str));
-    let found = json(&arguments);
-    // Without the key it says {"key":[…],"error":"can't lookup element"}, or nothing.
-    (found.get("value").is_some() || found.get("values").is_some()).then(|| entry(&found))
+    match try_json(&arguments) {
+        Ok(found) => Some(entry(&found)),
+        // All that it says of a missing key.
+        Err(said) if said.trim() == "null" => None,
+        Err(said) => panic!("bpftool {}: {said}", arguments.join(" ")),
+    }
 }
 
 /// Every entry, in order of key.

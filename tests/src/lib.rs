@@ -21,6 +21,7 @@ mod agent;
 pub mod binaries;
 pub mod bpftool;
 mod feature;
+pub mod fixture;
 pub mod held;
 pub mod kernel;
 mod leaks;
@@ -29,6 +30,7 @@ mod output;
 
 pub use agent::{Agent, Builder};
 pub use feature::Feature;
+pub use fixture::{NewMap, refused};
 pub use held::Held;
 pub use netns::{Netns, Veth};
 pub use output::{Output, run};
