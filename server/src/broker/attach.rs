@@ -132,6 +132,13 @@ fn cgroup(path: &str) -> Result<OwnedFd, Error> {
     }
 }
 
+/// The kernel takes 0 for the caller, which is the agent, and -1 for all.
+fn process(pid: u32) -> Result<i32, Error> {
+    let rule = "give the id of a process, or leave it out for all";
+    let bad = || Error::BadTarget { what: "pid", name: pid.to_string(), rule };
+    i32::try_from(pid).ok().filter(|&pid| pid > 0).ok_or_else(bad)
+}
+
 fn perf_event(target: &Target) -> Result<OwnedFd, Error> {
     let failed = |source| Error::Attach { target: target.describe(), source };
     match target {
@@ -149,11 +156,20 @@ fn perf_event(target: &Target) -> Result<OwnedFd, Error> {
             let offset = uprobe::file_offset(path, symbol, *offset)?;
             let text = CString::new(path.as_str()).map_err(|error| failed(error.into()))?;
             let (pmu, config) = probe_pmu("uprobe", *on_return)?;
-            let pid = pid.map(u32::cast_signed);
+            let pid = pid.map(process).transpose()?;
             let event = PerfEvent::Probe { pmu, config, target: &text, offset, pid };
-            sys::perf_event_open(event).map_err(failed)
+            sys::perf_event_open(event).map_err(|source| match (source.raw_os_error(), pid) {
+                (Some(libc::ESRCH), Some(pid)) => {
+                    Error::NoTarget { what: "process", name: pid.to_string() }
+                }
+                _ => failed(source),
+            })
         }
         Target::PerfEvent { kind, config, rate, cpu } => {
+            if *cpu as usize >= sys::possible_cpus() {
+                let rule = "give the number of a CPU of this host, from 0";
+                return Err(Error::BadTarget { what: "CPU", name: cpu.to_string(), rule });
+            }
             let (rate, frequency) = match *rate {
                 Rate::Period(period) => (period, false),
                 Rate::Frequency(hertz) => (hertz, true),

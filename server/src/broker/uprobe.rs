@@ -1,6 +1,7 @@
 //! Where in an ELF file a uprobe's symbol is.
 
 use std::fs::File;
+use std::path::Path;
 
 use object::read::ReadCache;
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
@@ -10,20 +11,20 @@ use super::Error;
 /// `symbol + offset` as an offset into the file; `offset` itself without a symbol.
 pub(super) fn file_offset(path: &str, symbol: &str, offset: u64) -> Result<u64, Error> {
     let absent = |what, name: &str| Error::NoTarget { what, name: name.to_owned() };
+    let rule = "give the absolute path of an ELF file";
+    let bad = || Error::BadTarget { what: "file", name: path.to_owned(), rule };
+    if !Path::new(path).is_absolute() {
+        return Err(bad());
+    }
     let file = File::open(path).map_err(|_| absent("file", path))?;
     if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        let rule = "give the path of an ELF file";
-        return Err(Error::BadTarget { what: "file", name: path.to_owned(), rule });
+        return Err(bad());
     }
     if symbol.is_empty() {
         return Ok(offset);
     }
     let cache = ReadCache::new(file);
-    let elf = object::File::parse(&cache).map_err(|_| Error::BadTarget {
-        what: "file",
-        name: path.to_owned(),
-        rule: "give the path of an ELF file",
-    })?;
+    let elf = object::File::parse(&cache).map_err(|_| bad())?;
     let address = elf
         .symbols()
         .chain(elf.dynamic_symbols())

@@ -180,7 +180,11 @@ fn broker_shape(error: broker::Error) -> Shape {
         broker::Error::CreateMap { name, source } | broker::Error::FillMap { name, source } => {
             kernel_shape(&source).with("map", name)
         }
-        broker::Error::LoadBtf(source) => kernel_shape(&source),
+        // Whatever its number says elsewhere, here it is about the file.
+        broker::Error::LoadBtf(source) => match source.raw_os_error() {
+            Some(libc::EPERM | libc::ENOMEM) | None => kernel_shape(&source),
+            Some(errno) => Shape::new(C::InvalidArgument, "BAD_OBJECT").with("errno", errno),
+        },
         broker::Error::Rejected { program, reason: _, log, source: _ } => {
             let shape =
                 Shape::new(C::InvalidArgument, "VERIFIER_REJECTED").with("program", program);
@@ -236,7 +240,9 @@ fn elf_shape(error: ElfError) -> Shape {
 fn kernel_shape(source: &io::Error) -> Shape {
     let (code, reason) = match source.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => (Code::FailedPrecondition, "KERNEL_PERMISSION"),
-        Some(libc::ENOENT) => (Code::NotFound, "KERNEL_NOT_FOUND"),
+        Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO) => {
+            (Code::NotFound, "KERNEL_NOT_FOUND")
+        }
         Some(libc::EEXIST) => (Code::AlreadyExists, "KERNEL_EXISTS"),
         Some(libc::EINVAL | libc::E2BIG) => (Code::InvalidArgument, "KERNEL_INVALID"),
         Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => {
