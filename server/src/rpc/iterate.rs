@@ -1,6 +1,7 @@
 //! Iterate: packed entries from the blocking pool to the stream.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bpfgate_proto::v1 as pb;
 use pb::iterate_end::Reason;
@@ -8,10 +9,13 @@ use pb::iterate_response::Message;
 use tonic::Status;
 
 use super::map_convert::{cpu_mode, parts};
-use super::outlet::{Closed, Outlet, Stream};
+use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
 use super::{Shared, blocking};
-use crate::core::{BATCH_MAX, Chunk, Ended, IterateRequest, Map, Position, Reader};
+use crate::core::{BATCH_MAX, Chunk, Ended, Error, IterateRequest, Map, Position, Reader};
+
+/// How long one pass keeps a thread of the blocking pool before others have their turn.
+const STINT: Duration = Duration::from_millis(50);
 
 /// Checks the request and starts reading.
 pub(super) fn start(
@@ -71,23 +75,26 @@ async fn send_all(
     };
     outlet.send(message(Message::Header(header))).await?;
 
-    let mut sent = 0;
-    let mut reader = reader;
+    let mut pass = Pass { reader, incarnation, sent: 0 };
     loop {
-        let read = blocking(move || {
-            let chunk = reader.next_chunk()?;
-            Ok((reader, chunk))
+        let eager = outlet.eager();
+        let stint = blocking(move || {
+            let stopped = pass.stint(&eager)?;
+            Ok((pass, stopped))
         });
-        let chunk;
-        (reader, chunk) = match read.await {
-            Ok(read) => read,
+        let stopped;
+        (pass, stopped) = match stint.await {
+            Ok(stint) => stint,
             Err(status) => return Err(outlet.fail(status)),
         };
-        let Some(chunk) = chunk else { break };
-        sent += chunk.count as u64;
-        outlet.send(message(Message::Entries(entries(chunk, incarnation)))).await?;
+        match stopped {
+            Stopped::Behind(chunk) => outlet.send(chunk).await?,
+            Stopped::InTurn => {}
+            Stopped::AtTheEnd => break,
+        }
     }
 
+    let Pass { reader, incarnation, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
@@ -95,6 +102,41 @@ async fn send_all(
     let end =
         pb::IterateEnd { reason: reason.into(), entries: sent, resume_token: resume_token.into() };
     outlet.send(message(Message::End(end))).await
+}
+
+/// A pass over a map on its way to a client.
+struct Pass {
+    reader: Reader,
+    incarnation: u64,
+    /// Entries sent.
+    sent: u64,
+}
+
+/// Why a stint on the blocking pool stopped.
+enum Stopped {
+    /// The client has not taken the chunk before this one, or is gone.
+    Behind(pb::IterateResponse),
+    /// Others want to read as well.
+    InTurn,
+    /// There is no more.
+    AtTheEnd,
+}
+
+impl Pass {
+    /// Reads and sends without a change of thread as long as the client keeps up: handing every
+    /// chunk from the pool to the runtime and back costs a fifth of the time of a pass.
+    fn stint(&mut self, eager: &Eager<pb::IterateResponse>) -> Result<Stopped, Error> {
+        let begun = Instant::now();
+        while begun.elapsed() < STINT {
+            let Some(chunk) = self.reader.next_chunk()? else { return Ok(Stopped::AtTheEnd) };
+            self.sent += chunk.count as u64;
+            let chunk = message(Message::Entries(entries(chunk, self.incarnation)));
+            if let Err(chunk) = eager.send(chunk) {
+                return Ok(Stopped::Behind(chunk));
+            }
+        }
+        Ok(Stopped::InTurn)
+    }
 }
 
 fn entries(chunk: Chunk, incarnation: u64) -> pb::PackedEntries {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,11 @@ impl<T: Send + 'static> Outlet<T> {
         }
     }
 
+    /// The same end for a thread that must not wait.
+    pub(super) fn eager(&self) -> Eager<T> {
+        Eager { sender: self.sender.clone(), stopping: self.stopping.clone() }
+    }
+
     /// Ends the stream with an error.
     pub(super) fn fail(&mut self, status: impl Into<Status>) -> Closed {
         if let Some(last) = self.last.take() {
@@ -74,5 +80,26 @@ impl<T: Send + 'static> Outlet<T> {
             () = self.sender.closed() => Closed,
             () = self.stopping.cancelled() => self.fail(Error::Stopping),
         }
+    }
+}
+
+/// Sends to a client that keeps up.
+pub(super) struct Eager<T> {
+    sender: Sender<Result<T, Status>>,
+    stopping: CancellationToken,
+}
+
+impl<T: Send + 'static> Eager<T> {
+    /// Gives the message back if it would have to wait, or if the stream is over: [`Outlet::send`]
+    /// does the waiting and knows why.
+    #[allow(clippy::result_large_err, reason = "it is the message, which goes on to its place")]
+    pub(super) fn send(&self, message: T) -> Result<(), T> {
+        if self.stopping.is_cancelled() {
+            return Err(message);
+        }
+        self.sender.try_send(Ok(message)).map_err(|refused| match refused {
+            TrySendError::Full(Ok(message)) | TrySendError::Closed(Ok(message)) => message,
+            TrySendError::Full(Err(_)) | TrySendError::Closed(Err(_)) => unreachable!("it was Ok"),
+        })
     }
 }
