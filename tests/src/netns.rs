@@ -101,9 +101,11 @@ impl Netns {
 impl Drop for Netns {
     fn drop(&mut self) {
         let removed = run(Command::new("ip").args(["netns", "delete", &self.name]));
-        if !removed.success() && !thread::panicking() {
-            panic!("could not remove network namespace {}: {removed:#?}", self.name);
-        }
+        assert!(
+            removed.success() || thread::panicking(),
+            "could not remove network namespace {}: {removed:#?}",
+            self.name
+        );
     }
 }
 
