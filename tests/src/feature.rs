@@ -55,7 +55,7 @@ impl Feature {
 }
 
 /// Where cgroup v2 is mounted.
-pub(crate) fn cgroup2() -> Option<String> {
+pub fn cgroup2() -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ').skip(1);

@@ -20,16 +20,22 @@
 mod agent;
 pub mod binaries;
 pub mod bpftool;
+pub mod calls;
+pub mod elf;
 mod feature;
 pub mod fixture;
+pub mod frames;
 pub mod held;
+pub mod hooks;
 pub mod kernel;
 mod leaks;
+pub mod mutate;
 mod netns;
 mod output;
+pub mod targets;
 
 pub use agent::{Agent, Builder};
-pub use feature::Feature;
+pub use feature::{Feature, cgroup2};
 pub use fixture::{NewMap, refused};
 pub use held::Held;
 pub use netns::{Netns, Veth};

@@ -1,0 +1,29 @@
+//! The tests' own eBPF objects, as clang makes them of `bpf/*.bpf.c`.
+
+macro_rules! objects {
+    ($($(#[$about:meta])* $name:ident = $file:literal;)+) => {$(
+        $(#[$about])*
+        pub const $name: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $file, ".o"));
+    )+};
+}
+
+objects! {
+    /// A program for every kind of section, each counting its calls in `hits`.
+    HOOKS = "hooks";
+    /// Global variables in `.rodata`, `.data` and `.bss`.
+    GLOBALS = "globals";
+    /// Maps whose keys and values are of many types; no programs.
+    TYPED = "typed";
+    /// A map to share, and one to be pinned by its name.
+    SHARED = "shared";
+    /// A program that the verifier refuses.
+    REJECTED = "rejected";
+    /// A program that the verifier refuses with a long log.
+    LONG_LOG = "long_log";
+    /// For kernels with kprobes.
+    KPROBE = "kprobe";
+    /// For kernels with BPF trampolines.
+    FENTRY = "fentry";
+    /// For kernels with BPF as a security module.
+    LSM = "lsm";
+}
