@@ -72,9 +72,10 @@ start_the_agent() {
 load_and_attach() {
     title "Load proto-counters and attach it to the loopback interface"
     run bpfgate object load demo --builtin proto-counters
-    local object
+    local object program
     object=$(bpfgate -o json object show demo)
-    run bpfgate link attach "$(jq -r '.programs[0].name' <<<"$object")" --socket lo
+    program=$(jq -r '.programs[0].name' <<<"$object")
+    run bpfgate link attach "$program" --socket lo
     # To look for them when it is over.
     program_ids=$(jq -c '[.programs[].id]' <<<"$object")
     map_ids=$(bpfgate -o json map list 'demo/*' | jq -c '[.[].id]')
