@@ -70,6 +70,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A pin that leads elsewhere, or to something else.
+    #[error("{reference} {problem}")]
+    BadPin {
+        /// `pin:a/b`.
+        reference: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// What to attach to is not there.
     #[error("there is no {what} {name}")]
     NoTarget {

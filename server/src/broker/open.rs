@@ -1,5 +1,6 @@
 //! Opening maps that others made, read-only.
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::Error;
@@ -13,9 +14,31 @@ pub fn open_id(id: u32) -> Result<sys::Map, Error> {
 
 /// A map by its pin below `bpffs`, without following links. An absolute path must lead there too.
 pub fn open_pin(bpffs: BorrowedFd<'_>, relative: &str) -> Result<sys::Map, Error> {
-    let failed = |source| Error::OpenMap { reference: format!("pin:{relative}"), source };
-    let pin = sys::open_beneath(bpffs, relative).map_err(failed)?;
-    sys::obj_get(pin.as_fd()).map_err(failed)
+    let reference = || format!("pin:{relative}");
+    let pin = sys::open_beneath(bpffs, relative).map_err(|source| {
+        let problem = match source.raw_os_error() {
+            Some(libc::EXDEV) => "leads out of the agent's bpffs",
+            Some(libc::ELOOP) => "leads over a symbolic link, and these are not followed",
+            Some(libc::ENAMETOOLONG) => "is longer than a path can be",
+            Some(libc::EINVAL) => "is not a path",
+            // Below something that is no directory there is nothing.
+            Some(libc::ENOTDIR) => {
+                let source = io::ErrorKind::NotFound.into();
+                return Error::OpenMap { reference: reference(), source };
+            }
+            _ => return Error::OpenMap { reference: reference(), source },
+        };
+        Error::BadPin { reference: reference(), problem }
+    })?;
+    sys::obj_get(pin.as_fd()).map_err(|source| {
+        let problem = match source.kind() {
+            io::ErrorKind::InvalidInput => "is pinned, but is no map",
+            // What the kernel answers for a directory.
+            io::ErrorKind::PermissionDenied => "is no pin of a map, or one of somebody else's",
+            _ => return Error::OpenMap { reference: reference(), source },
+        };
+        Error::BadPin { reference: reference(), problem }
+    })
 }
 
 /// The BTF that a map was made with.

@@ -196,6 +196,10 @@ fn broker_shape(error: broker::Error) -> Shape {
         broker::Error::OpenMap { reference, source } => {
             kernel_shape(&source).with("map", reference)
         }
+        broker::Error::BadPin { reference, problem: _ } => {
+            let shape = Shape::new(C::InvalidArgument, "BAD_PIN").field("map");
+            shape.with("map", reference)
+        }
         broker::Error::NoTarget { what, name } => {
             Shape::new(C::NotFound, "NO_SUCH_TARGET").with("what", what).with("name", name)
         }
