@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::{fs, thread};
 
 use bpfgate_client::Client;
 
+use crate::home::Home;
 use crate::leaks::Seen;
 use crate::output::run;
 use crate::{Held, Netns, Output, SOON, binaries, within};
@@ -29,17 +30,18 @@ pub struct Agent {
     pid: u32,
     seen: Mutex<Seen>,
     baseline: Held,
-    netns: Netns,
-    bpffs: Bpffs,
-    directory: tempfile::TempDir,
+    /// Ended by SIGKILL: what it left in the file system is no fault of its own.
+    killed: bool,
+    home: Home,
 }
 
 /// How to start an [`Agent`].
 #[derive(Debug, Default)]
 pub struct Builder {
     netns: Option<Netns>,
-    directory: Option<tempfile::TempDir>,
+    runtime_dir: Option<PathBuf>,
     config: Option<String>,
+    listen: Vec<String>,
     flags: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -62,27 +64,27 @@ impl Agent {
 
     /// The network namespace that it runs in.
     pub fn netns(&self) -> &Netns {
-        &self.netns
+        &self.home.netns
     }
 
-    /// Its runtime directory. It makes and removes that itself.
-    pub fn runtime_dir(&self) -> PathBuf {
-        runtime_dir(&self.directory)
+    /// Its runtime directory. Unless it was there before, the agent makes and removes it.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.home.runtime_dir
     }
 
     /// A directory that is there as long as the agent: for a test's files.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.home.directory.path()
     }
 
     /// Its bpffs directory: where `pin:` references lead.
     pub fn bpffs(&self) -> &Path {
-        &self.bpffs.path
+        &self.home.bpffs.path
     }
 
     /// The path of its socket.
     pub fn socket(&self) -> PathBuf {
-        self.runtime_dir().join("bpfgate.sock")
+        self.home.socket()
     }
 
     /// `unix:PATH`, for a client.
@@ -107,14 +109,14 @@ impl Agent {
     /// `bpfgate` with the agent's endpoint in the environment and no colours, in the agent's
     /// network namespace; for tests that want to set more.
     pub fn cli_command(&self) -> Command {
-        let mut command = self.netns.command(binaries::cli());
+        let mut command = self.home.netns.command(binaries::cli());
         command.env("BPFGATE_ENDPOINT", self.endpoint()).env_remove("CLICOLOR_FORCE");
         command
     }
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(log_file(&self.directory)).unwrap_or_default()
+        fs::read_to_string(self.home.log()).unwrap_or_default()
     }
 
     /// What it holds now. All of it must be gone when it has ended: call this where a test has
@@ -161,20 +163,14 @@ impl Agent {
         self.end();
     }
 
-    /// Ends it without a chance to clean up, and checks that the kernel did. What it left in the
-    /// file system stays: the directory is returned for the next agent.
-    pub fn kill(mut self) -> tempfile::TempDir {
+    /// Ends it without a chance to clean up, and checks that the kernel did.
+    pub fn kill(mut self) {
         self.checkpoint();
         self.signal(rustix::process::Signal::KILL);
-        let mut process = self.process.take().expect("a running agent");
-        process.wait().expect("its end");
-        self.seen().assert_gone();
-        self.bpffs.assert_empty();
-        let empty = tempfile::tempdir().expect("a directory");
-        std::mem::replace(&mut self.directory, empty)
+        self.wait(SOON).expect("an end");
     }
 
-    /// Waits for its end by itself.
+    /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let process = self.process.as_mut()?;
         let mut status = None;
@@ -182,8 +178,9 @@ impl Agent {
             status = process.try_wait().expect("a child's status");
             status.is_some()
         });
-        if status.is_some() {
+        if let Some(status) = status {
             self.process = None;
+            self.killed = status.signal() == Some(libc::SIGKILL);
         }
         status
     }
@@ -201,9 +198,10 @@ impl Agent {
             assert!(status.success(), "it ended with {status}:\n{}", self.log());
         }
         self.seen().assert_gone();
-        self.bpffs.assert_empty();
-        let left = self.runtime_dir();
-        assert!(!left.exists(), "the agent left {}", left.display());
+        self.home.bpffs.assert_empty();
+        if !self.killed {
+            self.home.assert_clean();
+        }
     }
 }
 
@@ -229,10 +227,17 @@ impl Builder {
         self
     }
 
-    /// In the directory of an agent before it.
+    /// With a runtime directory of the test's own: one that is there already, or another agent's.
     #[must_use]
-    pub fn directory(mut self, directory: tempfile::TempDir) -> Self {
-        self.directory = Some(directory);
+    pub fn runtime_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(path.into());
+        self
+    }
+
+    /// Also here, beside the socket in the runtime directory.
+    #[must_use]
+    pub fn listen(mut self, endpoint: impl Into<String>) -> Self {
+        self.listen.push(endpoint.into());
         self
     }
 
@@ -259,9 +264,8 @@ impl Builder {
 
     /// Starts it and waits until it serves.
     pub fn spawn(self) -> Agent {
-        let (mut command, parts) = self.prepare();
-        let Parts { netns, directory, bpffs } = parts;
-        let log = fs::File::create(log_file(&directory)).expect("a log file");
+        let (mut command, home) = self.prepare();
+        let log = fs::File::create(home.log()).expect("a log file");
         command.stdout(log.try_clone().expect("a log file")).stderr(log);
         let process = command.stdin(Stdio::null()).spawn().expect("bpfgated starts");
         let pid = process.id();
@@ -270,9 +274,8 @@ impl Builder {
             pid,
             seen: Mutex::default(),
             baseline: Held::default(),
-            netns,
-            bpffs,
-            directory,
+            killed: false,
+            home,
         };
         agent.wait_until_it_serves();
         agent.baseline = agent.checkpoint();
@@ -281,52 +284,41 @@ impl Builder {
 
     /// Runs an agent that is expected to refuse to start.
     pub fn refuse(self) -> Output {
-        let (mut command, parts) = self.prepare();
+        let (mut command, home) = self.prepare();
         command.env("BPFGATE_LOG", "error");
         // One that starts after all would run for ever.
         let mut limited = Command::new("timeout");
         limited.arg("10").arg(command.get_program()).args(command.get_args());
         limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let output = run(&mut limited);
-        parts.bpffs.assert_empty();
+        home.bpffs.assert_empty();
         output
     }
 
-    fn prepare(self) -> (Command, Parts) {
+    fn prepare(self) -> (Command, Home) {
         crate::require_root();
-        let Self { netns, directory, config, flags, env } = self;
-        let netns = netns.unwrap_or_else(Netns::new);
-        let directory = directory.unwrap_or_else(|| {
-            let directory = tempfile::Builder::new().prefix("bpfgate-").tempdir();
-            let directory = directory.expect("a temporary directory");
-            // Clients without rights have to pass through.
-            let open = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(directory.path(), open).expect("a mode");
-            directory
-        });
-        let bpffs = Bpffs::new(netns.name());
-        let mut command = netns.command(binaries::agent());
-        command.arg("--runtime-dir").arg(runtime_dir(&directory));
-        command.arg("--bpffs").arg(&bpffs.path);
+        let Self { netns, runtime_dir, config, listen, mut flags, env } = self;
+        let home = Home::new(netns, runtime_dir);
+        let mut command = home.netns.command(binaries::agent());
+        command.arg("--runtime-dir").arg(&home.runtime_dir);
+        command.arg("--bpffs").arg(&home.bpffs.path);
         if let Some(toml) = config {
-            let path = directory.path().join("bpfgated.toml");
+            let path = home.directory.path().join("bpfgated.toml");
             fs::write(&path, toml).expect("a configuration file");
             command.arg("--config").arg(path);
         }
+        if !listen.is_empty() {
+            let socket = format!("unix:{}", home.socket().display());
+            flags.extend(listen.into_iter().chain([socket]).flat_map(|to| ["--listen".into(), to]));
+        }
         command.args(flags).envs(env);
-        (command, Parts { netns, directory, bpffs })
+        (command, home)
     }
-}
-
-struct Parts {
-    netns: Netns,
-    directory: tempfile::TempDir,
-    bpffs: Bpffs,
 }
 
 impl Agent {
     fn wait_until_it_serves(&mut self) {
-        let socket = self.socket();
+        let socket = self.home.socket();
         let mut connected = false;
         within(SOON, || {
             connected = UnixStream::connect(&socket).and_then(greet).is_ok();
@@ -349,54 +341,4 @@ fn greet(mut stream: UnixStream) -> io::Result<()> {
     // An empty SETTINGS frame.
     stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])?;
     stream.read_exact(&mut [0; 9])
-}
-
-/// A directory in the host's bpffs.
-#[derive(Debug)]
-struct Bpffs {
-    path: PathBuf,
-}
-
-impl Bpffs {
-    fn new(name: &str) -> Self {
-        static MOUNT: std::sync::Once = std::sync::Once::new();
-        let base = Path::new("/sys/fs/bpf");
-        MOUNT.call_once(|| mount_bpffs(base));
-        let path = base.join(name);
-        fs::create_dir(&path).unwrap_or_else(|e| panic!("could not make {}: {e}", path.display()));
-        Self { path }
-    }
-
-    fn assert_empty(&self) {
-        let entries = fs::read_dir(&self.path).expect("a directory");
-        let left: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
-        assert!(left.is_empty(), "pins were left in {}: {left:?}", self.path.display());
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        // Only after a failure is anything in it.
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-fn mount_bpffs(at: &Path) {
-    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-    let mounted = || {
-        let info = rustix::fs::statfs(at).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
-        u64::try_from(info.f_type).is_ok_and(|magic| magic == BPF_FS_MAGIC)
-    };
-    if !mounted() {
-        let done = run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(at));
-        assert!(mounted(), "no bpffs at {}: {done:#?}", at.display());
-    }
-}
-
-fn runtime_dir(directory: &tempfile::TempDir) -> PathBuf {
-    directory.path().join("run")
-}
-
-fn log_file(directory: &tempfile::TempDir) -> PathBuf {
-    directory.path().join("bpfgated.log")
 }

@@ -27,6 +27,7 @@ pub mod fixture;
 pub mod frames;
 pub mod held;
 pub mod hooks;
+mod home;
 pub mod kernel;
 mod leaks;
 pub mod mutate;

@@ -92,7 +92,7 @@ async fn each_cpus_own_value_is_the_same_to_both() {
         // A value that the kernel pads to 8 bytes.
         let map = NewMap::new(name, kind).sizes(4, 5).make(&client).await;
         let cpus = map.value_stride as usize / 8;
-        let each: Vec<Vec<u8>> = (0..cpus).map(|cpu| vec![cpu as u8 + 1; 5]).collect();
+        let each: Vec<Vec<u8>> = (1..=u8::MAX).take(cpus).map(|byte| vec![byte; 5]).collect();
         let padded: Vec<u8> = each.iter().flat_map(|one| [&one[..], &[0; 3]].concat()).collect();
         client.maps().update(name, [1, 0, 0, 0], padded, UpdateMode::Any).await.unwrap();
         assert_eq!(bpftool::lookup(map.id, &[1, 0, 0, 0]).unwrap().values, each, "{name}");

@@ -21,7 +21,7 @@ fn array(name: &str) -> CreateMapRequest {
 #[test]
 fn an_agent_starts_and_stops_and_leaves_nothing() {
     let agent = Agent::spawn();
-    let (runtime_dir, directory) = (agent.runtime_dir(), agent.directory().to_owned());
+    let (runtime_dir, directory) = (agent.runtime_dir().to_owned(), agent.directory().to_owned());
     let (bpffs, netns) =
         (agent.bpffs().to_owned(), Path::new("/run/netns").join(agent.netns().name()));
     assert!(runtime_dir.exists() && bpffs.exists() && netns.exists());

@@ -127,7 +127,8 @@ async fn keys_or_values_come_alone() {
 async fn per_cpu_values_come_each_or_summed() {
     let agent = Agent::spawn();
     let client = agent.client().await;
-    let cpus = client.agent().get().await.unwrap().possible_cpus as usize;
+    let possible = client.agent().get().await.unwrap().possible_cpus;
+    let cpus = possible as usize;
     let kinds = [
         ("array", MapType::PercpuArray),
         ("hash", MapType::PercpuHash),
@@ -156,13 +157,13 @@ async fn per_cpu_values_come_each_or_summed() {
         let stream = client.maps().iterate(name, with(CpuMode::Sum)).await.unwrap();
         // As wide as the value itself: nothing is padded.
         assert_eq!(stream.value_stride(), 4);
-        let extra: u32 = (0..cpus as u32).sum();
+        let extra: u32 = (0..possible).sum();
         let mut seen = 0;
         for (key, value) in read_all(stream).await.entries {
             let key = u32::from_ne_bytes(key.try_into().unwrap());
             let sum = u32::from_ne_bytes(value.try_into().unwrap());
             if key < count {
-                assert_eq!(sum, key * 100 * cpus as u32 + extra, "{name} key {key}");
+                assert_eq!(sum, key * 100 * possible + extra, "{name} key {key}");
                 seen += 1;
             }
         }
@@ -248,16 +249,15 @@ async fn values_larger_than_a_chunk_come_whole() {
     let size: usize = 3 << 20;
     NewMap::hash("m").sizes(4, 3 << 20).entries(32).flags(BPF_F_NO_PREALLOC).make(&client).await;
     // Some share a bucket, and all together are more than one message may carry.
-    for key in 0..12_u32 {
-        let value = vec![key as u8 + 1; size];
-        client.maps().update("m", key.to_ne_bytes(), value, UpdateMode::Any).await.unwrap();
+    for key in 1..=12_u8 {
+        let value = vec![key; size];
+        client.maps().update("m", [key, 0, 0, 0], value, UpdateMode::Any).await.unwrap();
     }
     let Read { mut entries, .. } = iterate(&client, "m", IterateOptions::default()).await;
     entries.sort();
     assert_eq!(entries.len(), 12);
     for (key, value) in entries {
-        let number = u32::from_ne_bytes(key.try_into().unwrap()) as u8 + 1;
-        assert!(value.len() == size && value.iter().all(|&byte| byte == number));
+        assert!(value.len() == size && value.iter().all(|&byte| byte == key[0]));
     }
 }
 
