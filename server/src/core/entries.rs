@@ -91,6 +91,11 @@ impl Map {
         self.sys().info().value_size as usize
     }
 
+    /// Fails for a map whose numbers cannot be followed.
+    pub fn require_counters(&self) -> Result<(), Error> {
+        self.require(self.capabilities().watch_counters, "counters to watch")
+    }
+
     pub(super) fn require(&self, has: bool, operation: &'static str) -> Result<(), Error> {
         if has {
             return Ok(());

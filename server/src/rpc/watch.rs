@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfgate_proto::name::MapGlob;
+use bpfgate_proto::name::{MapGlob, MapName, MapRef};
 use bpfgate_proto::v1 as pb;
 use pb::watch_counters_response::Message;
 use tonic::Status;
@@ -23,11 +23,25 @@ pub(super) fn start(
     shared: &Arc<Shared>,
     wire: pb::WatchCountersRequest,
 ) -> Result<Stream<pb::WatchCountersResponse>, Status> {
+    check_named_maps(shared, &wire.selectors)?;
     let request = request(wire)?;
     let (outlet, stream) = shared.outlet()?;
     let watcher = shared.hub.watch(request)?;
     tokio::spawn(run(shared.clone(), watcher, outlet));
     Ok(stream)
+}
+
+/// A map that is named, not matched by a pattern, must be one that can be watched. One that is not
+/// there yet may still come.
+fn check_named_maps(shared: &Shared, selectors: &[pb::CounterSelector]) -> Result<(), Status> {
+    for selector in selectors {
+        if let Ok(name) = selector.map.parse::<MapName>()
+            && let Ok(map) = shared.registry.map(&MapRef::Name(name))
+        {
+            map.require_counters()?;
+        }
+    }
+    Ok(())
 }
 
 async fn run(
