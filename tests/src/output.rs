@@ -20,7 +20,7 @@ impl Output {
     }
 
     /// Itself, after a check that it ended with 0.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "it asserts")]
     pub fn ok(self) -> Self {
         assert!(self.success(), "the command failed: {self:#?}");
         self

@@ -9,6 +9,8 @@ use bpfgate_tests::{Agent, NewMap, refused};
 use serde_json::json;
 use tonic::Status;
 
+type Spoil = fn(&mut MapSpec);
+
 /// Every length that is not one of the right ones: all short ones, a few beyond, and huge.
 fn wrong_lengths(right: &[usize]) -> impl Iterator<Item = usize> {
     let last = right.iter().max().unwrap() + 9;
@@ -175,13 +177,12 @@ async fn a_spec_that_cannot_be_made_is_refused() {
     let mut request = NewMap::hash("m").request();
     request.spec = None;
     refused(maps.create(request).await, Code::InvalidArgument, &["spec", "missing"]);
-    type Change = fn(&mut MapSpec);
-    let spoil = |change: Change| {
+    let spoil = |change: Spoil| {
         let mut request = NewMap::hash("m").request();
         change(request.spec.as_mut().unwrap());
         request
     };
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Spoil, &str); 9] = [
         (|spec| spec.r#type = 0, "spec.type"),
         (|spec| spec.r#type = -1, "spec.type"),
         (|spec| spec.r#type = 9999, "map m"),

@@ -1,0 +1,152 @@
+//! A watch as a client keeps it: which series there are and what each was last told to be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bpfgate_client::v1::series_removed::Reason;
+use bpfgate_client::v1::{CounterBatch, Series, SeriesRemoved, WatchLoss, WatchSync};
+use bpfgate_client::{Error, Watch, WatchEvent};
+
+use crate::SOON;
+
+/// What a watch told so far. It fails the test where the protocol is broken: a batch of a series
+/// that was not announced, a second Sync, a series that comes back under its old ref, a sweep
+/// out of order.
+#[derive(Debug)]
+pub struct Follower {
+    watch: Watch,
+    /// The living series by their refs.
+    pub series: BTreeMap<u64, Series>,
+    /// The last value of each.
+    pub values: BTreeMap<u64, u64>,
+    /// Once everything at the start was told.
+    pub sync: Option<WatchSync>,
+    /// Every removal.
+    pub removed: Vec<SeriesRemoved>,
+    /// Every loss.
+    pub losses: Vec<WatchLoss>,
+    /// The last sweep of each map, and whether it was complete.
+    pub sweeps: BTreeMap<String, (u64, bool)>,
+    last_ref: u64,
+}
+
+impl Follower {
+    /// Follows from the header on.
+    pub fn new(watch: Watch) -> Self {
+        Self {
+            watch,
+            series: BTreeMap::new(),
+            values: BTreeMap::new(),
+            sync: None,
+            removed: Vec::new(),
+            losses: Vec::new(),
+            sweeps: BTreeMap::new(),
+            last_ref: 0,
+        }
+    }
+
+    /// The watch itself.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The next event, already kept; it has to come soon. `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, Error> {
+        let next = tokio::time::timeout(SOON, self.watch.next_event()).await;
+        let event = next.unwrap_or_else(|_| panic!("the watch is silent: {self:#?}"))?;
+        if let Some(event) = &event {
+            self.keep(event);
+        }
+        Ok(event)
+    }
+
+    /// Everything up to Sync.
+    pub async fn until_sync(&mut self) {
+        while self.sync.is_none() {
+            self.next().await.unwrap().expect("a Sync before the end");
+        }
+    }
+
+    /// The next sweep of any map.
+    pub async fn batch(&mut self) -> CounterBatch {
+        loop {
+            let event = self.next().await.unwrap();
+            if let WatchEvent::Batch(batch) = event.expect("a batch before the end") {
+                return batch;
+            }
+        }
+    }
+
+    /// Sweeps until the series are as `want` says, at most for a few seconds.
+    pub async fn until(&mut self, want: impl Fn(&Self) -> bool) {
+        let reached = tokio::time::timeout(SOON, async {
+            while !want(self) {
+                self.batch().await;
+            }
+        });
+        let reached = reached.await;
+        assert!(reached.is_ok(), "it did not come to that: {self:#?}");
+    }
+
+    /// Nothing but empty batches for so long.
+    pub async fn quiet(&mut self, time: Duration) -> usize {
+        let end = tokio::time::Instant::now() + time;
+        let mut batches = 0;
+        while tokio::time::Instant::now() < end {
+            let batch = self.batch().await;
+            assert!(batch.refs.is_empty() && batch.complete, "{batch:?}");
+            batches += 1;
+        }
+        batches
+    }
+
+    /// The last value by map, labels (`key=6,cpu=0`) and field.
+    pub fn totals(&self) -> BTreeMap<String, u64> {
+        let named = self.values.iter().map(|(reference, &value)| {
+            let series = &self.series[reference];
+            let labels =
+                series.labels.iter().map(|label| format!("{}={}", label.name, label.value));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            (format!("{}{{{labels}}}{}", series.map, series.field), value)
+        });
+        named.collect()
+    }
+
+    fn keep(&mut self, event: &WatchEvent) {
+        match event {
+            WatchEvent::Series(series) => {
+                assert!(series.r#ref > self.last_ref, "ref {} came before", series.r#ref);
+                self.last_ref = series.r#ref;
+                self.series.insert(series.r#ref, series.clone());
+            }
+            WatchEvent::Batch(batch) => {
+                let this = (batch.sweep, batch.complete);
+                let last = self.sweeps.insert(batch.map.clone(), this).unwrap_or((0, true));
+                // A large one comes in parts, of which the last is complete.
+                let goes_on = this.0 == last.0 && !last.1;
+                assert!(goes_on || this.0 > last.0, "sweep {this:?} behind {last:?}");
+                for (reference, &value) in batch.refs.iter().zip(&batch.values) {
+                    let series = self.series.get(reference).expect("a series before its value");
+                    assert_eq!(series.map, batch.map);
+                    self.values.insert(*reference, value);
+                }
+            }
+            WatchEvent::Removed(removed) => {
+                for reference in &removed.refs {
+                    assert!(self.series.remove(reference).is_some(), "ref {reference} is unknown");
+                    self.values.remove(reference);
+                }
+                if removed.reason() == Reason::MapGone {
+                    // Another map of that name counts its sweeps anew.
+                    self.sweeps.remove(&removed.map);
+                }
+                self.removed.push(removed.clone());
+            }
+            WatchEvent::Sync(sync) => {
+                assert!(self.sync.replace(*sync).is_none(), "a second Sync");
+                assert_eq!(sync.series, self.series.len() as u64);
+            }
+            WatchEvent::Loss(loss) => self.losses.push(loss.clone()),
+        }
+    }
+}
