@@ -389,6 +389,7 @@ async fn a_program_that_the_verifier_rejects_is_explained() {
     assert_eq!(error.metadata["program"], "unsound");
     let log = error.verifier_log.expect("a log");
     assert!(log.contains("invalid mem access") && log.contains("(*count)++"), "{log}");
+    assert!(log.contains("map_ptr") && !log.contains("0xffff8"), "an address: {log}");
 
     let file = agent.directory().join("rejected.bpf.o");
     fs::write(&file, elf::REJECTED).unwrap();

@@ -1,6 +1,7 @@
 //! Loading an object: its BTF, its maps, its programs. All or nothing, because everything made
 //! here is owned by the value that comes back or dropped with the error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
@@ -170,12 +171,23 @@ fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error) -> Error {
         }
     }
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-    let log = String::from_utf8_lossy(&log[..end]).trim_end().to_owned();
+    let log = String::from_utf8_lossy(&log[..end]);
+    let log = log.trim_end().lines().map(without_address).collect::<Vec<_>>().join("\n");
     let program = program.to_owned();
     match telling_line(&log) {
         Some(reason) => Error::Rejected { program, reason, log, source },
         None => Error::LoadProgram { program, source },
     }
+}
+
+/// A map is shown by its address in the kernel, which is not for who may only load.
+fn without_address(line: &str) -> Cow<'_, str> {
+    let loads_map =
+        line.contains(": (18) ") && (line.contains("=map_ptr(") || line.contains("=map_value("));
+    let Some(at) = line.find(" = 0x").filter(|_| loads_map) else { return line.into() };
+    let (before, address) = line.split_at(at + 3);
+    let behind = address.find(' ').map_or("", |end| &address[end..]);
+    format!("{before}map{behind}").into()
 }
 
 /// The last line that is not the verifier's own statistics.
@@ -233,6 +245,18 @@ pub fn program_type_name(prog_type: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_stay_in_the_agent() {
+        let line = "4: (18) r1 = 0xffff888104372000       ; R1=map_ptr(map=counts,ks=4,vs=8)";
+        let shown = "4: (18) r1 = map       ; R1=map_ptr(map=counts,ks=4,vs=8)";
+        assert_eq!(without_address(line), shown);
+        for line in
+            ["4: (18) r1 = 0xffff888104372000   ; R1=0xffff888104372000", "1: (b7) r0 = 0x0"]
+        {
+            assert_eq!(without_address(line), line);
+        }
+    }
 
     #[test]
     fn the_reason_is_the_last_line_before_the_statistics() {
