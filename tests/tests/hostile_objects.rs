@@ -374,6 +374,13 @@ async fn messages_out_of_order_are_refused() {
     let status = upload.finish().await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
     assert!(status.message().contains("without a file"), "{status:?}");
+
+    let upload = Upload::begin(&client);
+    upload.header("o").await;
+    upload.chunk(&vec![0; (16 << 20) + 1]).await;
+    let status = upload.finish().await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
+    assert!(status.message().contains("16777216 bytes in one message"), "{status:?}");
     unharmed(&agent, &client).await;
     agent.stop();
 }

@@ -176,6 +176,12 @@ pub enum Error {
         /// Bytes granted.
         limit: u64,
     },
+    /// An upload whose end did not come.
+    #[error("the upload was not complete within {seconds} s")]
+    Stalled {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// The upload is not what its digest says.
     #[error("the object's SHA-256 is {got}, not {want} as announced")]
     Digest {

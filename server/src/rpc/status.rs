@@ -156,6 +156,9 @@ fn shape(error: Error) -> Shape {
             .with("what", what)
             .with("asked", asked)
             .with("limit", limit),
+        Error::Stalled { seconds } => {
+            Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
+        }
         Error::Digest { got, want } => {
             Shape::new(C::FailedPrecondition, "DIGEST_MISMATCH").with("got", got).with("want", want)
         }

@@ -4,7 +4,7 @@ use bpfgate_proto::v1 as pb;
 use bytes::{Bytes, BytesMut};
 use pb::load_object_request::Message;
 use sha2::{Digest as _, Sha256};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::convert::{labels_from, map_counters};
 use super::program_convert::{global, object_name, shared_maps};
@@ -17,19 +17,30 @@ pub(super) async fn receive(
     limits: &Limits,
 ) -> Result<LoadRequest, Status> {
     let time = limits.upload_time();
-    tokio::time::timeout(time, receive_all(stream, limits.max_object_bytes)).await.map_err(
-        |_| {
-            let seconds = time.as_secs();
-            Status::deadline_exceeded(format!("the upload was not complete within {seconds} s"))
-        },
-    )?
+    let received = tokio::time::timeout(time, receive_all(stream, limits)).await;
+    received.map_err(|_| Error::Stalled { seconds: time.as_secs() })?
+}
+
+/// The next message, if there is one.
+async fn next(
+    stream: &mut Streaming<pb::LoadObjectRequest>,
+    limits: &Limits,
+) -> Result<Option<pb::LoadObjectRequest>, Status> {
+    stream.message().await.map_err(|status| match status.code() {
+        // What tonic says of a message above the limit.
+        Code::OutOfRange => {
+            let what = "bytes in one message";
+            Error::Limit { what, limit: limits.max_message_bytes }.into()
+        }
+        _ => status,
+    })
 }
 
 async fn receive_all(
     mut stream: Streaming<pb::LoadObjectRequest>,
-    limit: u64,
+    limits: &Limits,
 ) -> Result<LoadRequest, Status> {
-    let first = stream.message().await?.and_then(|first| first.message);
+    let first = next(&mut stream, limits).await?.and_then(|first| first.message);
     let Some(Message::Header(header)) = first else {
         return Err(invalid("header", "must be the first message"));
     };
@@ -54,12 +65,12 @@ async fn receive_all(
     }
 
     let source = if builtin.is_empty() {
-        let elf = file(&mut stream, limit).await?;
+        let elf = file(&mut stream, limits).await?;
         let digest: [u8; 32] = Sha256::digest(&elf).into();
         check_digest(&digest, &sha256)?;
         Source::Upload { elf, sha256: digest }
     } else {
-        if stream.message().await?.is_some() {
+        if next(&mut stream, limits).await?.is_some() {
             return Err(invalid(
                 "builtin",
                 "a built-in is loaded without a file: send the header only",
@@ -70,10 +81,14 @@ async fn receive_all(
     Ok(LoadRequest { name, source, globals, shared, labels, counters })
 }
 
-async fn file(stream: &mut Streaming<pb::LoadObjectRequest>, limit: u64) -> Result<Bytes, Status> {
+async fn file(
+    stream: &mut Streaming<pb::LoadObjectRequest>,
+    limits: &Limits,
+) -> Result<Bytes, Status> {
+    let limit = limits.max_object_bytes;
     let mut elf = BytesMut::new();
-    while let Some(next) = stream.message().await? {
-        let Some(Message::Chunk(chunk)) = next.message else {
+    while let Some(part) = next(stream, limits).await? {
+        let Some(Message::Chunk(chunk)) = part.message else {
             return Err(invalid("chunk", "must be every message behind the header"));
         };
         let asked = elf.len() as u64 + chunk.len() as u64;
