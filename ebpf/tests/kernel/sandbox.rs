@@ -1,6 +1,7 @@
 //! A thread with namespaces of its own: what it pins and configures ends with it.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
@@ -44,7 +45,10 @@ impl Sandbox {
         sys::unshare_mounts_and_network().expect("new namespaces");
         command("mount", "--make-rprivate /");
         command("mount", "-t bpf bpf /sys/fs/bpf");
-        command("mount", "-t tracefs tracefs /sys/kernel/tracing");
+        // The host may have it there already, and it takes no second mount.
+        if !Path::new("/sys/kernel/tracing/events").exists() {
+            command("mount", "-t tracefs tracefs /sys/kernel/tracing");
+        }
         // No neighbour discovery between the frames of a test.
         fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").expect("no IPv6");
         command("ip", "link set lo up");
