@@ -172,8 +172,8 @@ fn objects_and_links_come_and_go() {
         (6, "object load x --file /etc/passwd", "not an ELF file"),
         (3, "link attach pc/count --socket lo", "pc"),
     ] {
-        let line = refusal(&agent, code, arguments);
-        assert!(line.contains(part), "{arguments}: {line}");
+        let said = refusal(&agent, code, arguments);
+        assert!(said.contains(part), "{arguments}: {said}");
     }
 }
 

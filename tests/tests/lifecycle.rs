@@ -40,7 +40,7 @@ async fn sigterm_ends_open_streams_and_takes_everything_out_of_the_kernel() {
     fill(&client).await;
     let held = agent.checkpoint();
     assert!(held.ids.len() >= 4 && held.packet_sockets == 1, "{held:#?}");
-    let options = WatchOptions { interval: Some(Duration::from_secs(3600)), ..Default::default() };
+    let options = WatchOptions { interval: Some(Duration::from_hours(1)), ..Default::default() };
     let mut watch = client.maps().watch_counters(everything(), options).await.unwrap();
     while !matches!(watch.next_event().await.unwrap(), Some(WatchEvent::Sync(_))) {}
     // A dump that nobody reads on: its window is full.
