@@ -69,6 +69,8 @@ impl Bpffs {
         let base = Path::new("/sys/fs/bpf");
         MOUNT.call_once(|| mount_bpffs(base));
         let path = base.join(name);
+        // Of a test that was killed, as with the namespace of that name.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap_or_else(|e| panic!("could not make {}: {e}", path.display()));
         Self { path }
     }

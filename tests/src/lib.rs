@@ -47,7 +47,7 @@ pub use output::{Output, run};
 use std::time::{Duration, Instant};
 
 /// Longest that anything may take that should be there in a moment.
-pub const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// Fails, rather than skips, where the tests cannot do what they are for.
 pub fn require_root() {

@@ -33,6 +33,10 @@ impl Netns {
     pub fn new() -> Self {
         crate::require_root();
         let netns = Self { name: unique_name() };
+        if Path::new("/run/netns").join(&netns.name).exists() {
+            // Of a test that was killed, whose process id came round to this one.
+            ip(&["netns", "delete", &netns.name]);
+        }
         ip(&["netns", "add", &netns.name]);
         // No neighbour discovery between the packets of a test: they are counted. Loopback has
         // its ::1 all the same.

@@ -259,10 +259,9 @@ async fn a_resume_token_of_somewhere_else_is_refused() {
     let other_agent = Agent::spawn();
     let other_client = other_agent.client().await;
     NewMap::hash("one").make(&other_client).await;
-    other_client.maps().update("one", [0; 4], [0; 8], UpdateMode::Any).await.unwrap();
-    other_client.maps().update("one", [1; 4], [0; 8], UpdateMode::Any).await.unwrap();
-    other_client.maps().update("one", [2; 4], [0; 8], UpdateMode::Any).await.unwrap();
-    other_client.maps().update("one", [3; 4], [0; 8], UpdateMode::Any).await.unwrap();
+    for key in 0..4 {
+        other_client.maps().update("one", [key; 4], [0; 8], UpdateMode::Any).await.unwrap();
+    }
 
     let mut bad = vec![
         token_of(&client, "two").await,

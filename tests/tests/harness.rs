@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bpfgate_client::v1::{CreateMapRequest, MapSpec, MapType};
 use bpfgate_tests::kernel::{Id, Kind};
-use bpfgate_tests::{Agent, Netns, bpftool, within};
+use bpfgate_tests::{Agent, Feature, Netns, bpftool, require, within};
 
 fn array(name: &str) -> CreateMapRequest {
     let spec = MapSpec {
@@ -88,4 +88,23 @@ fn the_ends_of_a_cable_hear_each_other() {
     receiver.set_read_timeout(Some(bpfgate_tests::SOON)).unwrap();
     let mut heard = [0; 16];
     assert_eq!(receiver.recv(&mut heard).unwrap(), 5);
+}
+
+#[test]
+fn a_feature_is_there_or_says_why_not() {
+    let all = [
+        Feature::Kprobe,
+        Feature::Uprobe,
+        Feature::Tracing,
+        Feature::Lsm,
+        Feature::Tcx,
+        Feature::CgroupV2,
+    ];
+    for feature in all {
+        if let Err(why) = feature.check() {
+            assert!(why.len() > 10, "{feature}: {why:?}");
+        }
+    }
+    require!(Feature::Kprobe);
+    assert!(std::path::Path::new("/sys/bus/event_source/devices/kprobe/type").exists());
 }
