@@ -103,3 +103,48 @@ impl<T: Send + 'static> Eager<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    fn outlet(stopping: &CancellationToken) -> (Outlet<u32>, Stream<u32>) {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Outlet::new(Duration::from_secs(60), stopping.clone(), permit)
+    }
+
+    #[tokio::test]
+    async fn the_eager_get_back_what_would_wait() {
+        let (mut outlet, mut stream) = outlet(&CancellationToken::new());
+        let eager = outlet.eager();
+        assert_eq!(eager.send(1), Ok(()));
+        assert_eq!(eager.send(2), Err(2));
+        assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+        assert_eq!(eager.send(2), Ok(()));
+        drop(eager);
+        // However full it is, the last word has its place.
+        let Closed = outlet.fail(Status::aborted("over"));
+        drop(outlet);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 2);
+        assert_eq!(stream.next().await.unwrap().unwrap_err().message(), "over");
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_eager_send_nothing_behind_the_end() {
+        let stopping = CancellationToken::new();
+        let (outlet, stream) = outlet(&stopping);
+        let eager = outlet.eager();
+        drop(stream);
+        assert_eq!(eager.send(1), Err(1));
+
+        let (outlet, _stream) = self::outlet(&stopping);
+        stopping.cancel();
+        assert_eq!(outlet.eager().send(1), Err(1));
+    }
+}
