@@ -48,7 +48,8 @@ fn damage(elf: &mut Vec<u8>, random: &mut Random) {
     let anywhere = random.below(elf.len() - 8);
     // Where the section headers are, if that is still told.
     let table = elf[40..48].try_into().map_or(0, u64::from_le_bytes);
-    let table = usize::try_from(table).ok().filter(|&at| at + SECTION_HEADER < elf.len() - 8);
+    let room = elf.len().saturating_sub(SECTION_HEADER + 8);
+    let table = usize::try_from(table).ok().filter(|&at| at < room);
     match random.below(10) {
         // Bits of anything.
         0 | 1 => elf[anywhere] ^= 1 << random.below(8),
