@@ -115,7 +115,7 @@ mod tests {
 
     fn outlet(stopping: &CancellationToken) -> (Outlet<u32>, Stream<u32>) {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Outlet::new(Duration::from_secs(60), stopping.clone(), permit)
+        Outlet::new(Duration::from_mins(1), stopping.clone(), permit)
     }
 
     #[tokio::test]
