@@ -1,6 +1,6 @@
 //! A watch as a client keeps it: which series there are and what each was last told to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bpfgate_client::v1::series_removed::Reason;
@@ -27,7 +27,8 @@ pub struct Follower {
     pub losses: Vec<WatchLoss>,
     /// The last sweep of each map, and whether it was complete.
     pub sweeps: BTreeMap<String, (u64, bool)>,
-    last_ref: u64,
+    /// Every ref there ever was: none is used again.
+    refs: BTreeSet<u64>,
 }
 
 impl Follower {
@@ -41,7 +42,7 @@ impl Follower {
             removed: Vec::new(),
             losses: Vec::new(),
             sweeps: BTreeMap::new(),
-            last_ref: 0,
+            refs: BTreeSet::new(),
         }
     }
 
@@ -115,8 +116,7 @@ impl Follower {
     fn keep(&mut self, event: &WatchEvent) {
         match event {
             WatchEvent::Series(series) => {
-                assert!(series.r#ref > self.last_ref, "ref {} came before", series.r#ref);
-                self.last_ref = series.r#ref;
+                assert!(self.refs.insert(series.r#ref), "ref {} came before", series.r#ref);
                 self.series.insert(series.r#ref, series.clone());
             }
             WatchEvent::Batch(batch) => {
