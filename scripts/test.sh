@@ -11,16 +11,20 @@ arguments=("$@")
 # The end-to-end tests start these as a user would.
 cargo build "${locked[@]}" --workspace --bins
 
+# One failure does not hide the next.
+status=0
 if cargo nextest --version >/dev/null 2>&1; then
     profile=default
     [ "${CI:-}" != true ] || profile=ci
     step "Tests"
-    cargo "${run_as_root[@]}" nextest run "${locked[@]}" --profile "$profile" "${arguments[@]}"
+    cargo "${run_as_root[@]}" nextest run "${locked[@]}" --profile "$profile" "${arguments[@]}" ||
+        status=$?
     if [ $# -eq 0 ]; then
         step "Documentation tests"
-        cargo "${run_as_root[@]}" test "${locked[@]}" --workspace --doc
+        cargo "${run_as_root[@]}" test "${locked[@]}" --workspace --doc || status=$?
     fi
 else
     step "Tests"
-    cargo "${run_as_root[@]}" test "${locked[@]}" --no-fail-fast "${arguments[@]}"
+    cargo "${run_as_root[@]}" test "${locked[@]}" --no-fail-fast "${arguments[@]}" || status=$?
 fi
+exit "$status"
