@@ -1,0 +1,22 @@
+//! End to end on the real kernel: an agent as users start it, driven through the client and the
+//! command line. One binary, because linking one for each file takes longer than the tests.
+
+mod attachments;
+mod bad_input;
+mod bpftool;
+mod cli;
+mod entries;
+mod foreign_maps;
+mod globals;
+mod going_away;
+mod harness;
+mod hostile_objects;
+mod iterate;
+mod lifecycle;
+mod links;
+mod maps;
+mod objects;
+mod packets;
+mod python;
+mod shared_maps;
+mod watch;
