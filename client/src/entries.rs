@@ -39,6 +39,7 @@ impl IterateOptions {
             limit: limit.unwrap_or(0),
             resume_token,
             batch_entries,
+            typed: false,
         }
     }
 }
@@ -210,7 +211,7 @@ mod tests {
 
     fn packed(count: u32, keys: &'static [u8], values: &'static [u8]) -> v1::PackedEntries {
         let (keys, values) = (Bytes::from_static(keys), Bytes::from_static(values));
-        v1::PackedEntries { count, keys, values, resume_token: Bytes::new() }
+        v1::PackedEntries { count, keys, values, ..v1::PackedEntries::default() }
     }
 
     #[test]

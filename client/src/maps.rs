@@ -103,7 +103,8 @@ impl Maps {
     ) -> Result<v1::LookupResponse, Error> {
         let call = self.client.call("Lookup");
         let (map, key) = (map.to_owned(), Some(key.into()));
-        let request = call.request(v1::LookupRequest { map, key, cpu: cpu.into(), typed });
+        let request =
+            call.request(v1::LookupRequest { map, key, cpu: cpu.into(), typed, unlocked: false });
         call.answer(self.rpc().lookup(request).await)
     }
 
@@ -122,6 +123,7 @@ impl Maps {
             key: Some(key.into().into()),
             value: Some(value.into().into()),
             mode: mode.into(),
+            unlocked: false,
         });
         call.answer(self.rpc().update(request).await)?;
         Ok(())

@@ -87,7 +87,7 @@ fn iterate_header() -> Iterate {
 
 fn entries() -> Iterate {
     let (keys, values) = (Bytes::from_static(b"ab"), Bytes::from_static(b"AABB"));
-    Iterate::Entries(v1::PackedEntries { count: 2, keys, values, resume_token: Bytes::new() })
+    Iterate::Entries(v1::PackedEntries { count: 2, keys, values, ..v1::PackedEntries::default() })
 }
 
 fn iterate_end(entries: u64) -> Iterate {

@@ -36,8 +36,18 @@ fn request(
     wire: pb::IterateRequest,
     incarnation: u64,
 ) -> Result<IterateRequest, Status> {
-    let pb::IterateRequest { map: _, parts: halves, cpu, limit, resume_token, batch_entries } =
-        wire;
+    let pb::IterateRequest {
+        map: _,
+        parts: halves,
+        cpu,
+        limit,
+        resume_token,
+        batch_entries,
+        typed,
+    } = wire;
+    if typed {
+        return Err(invalid("typed", "is not there yet: ask for bytes"));
+    }
     let batch = batch_entries as usize;
     if batch > BATCH_MAX {
         let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
@@ -146,6 +156,7 @@ fn entries(chunk: Chunk, incarnation: u64) -> pb::PackedEntries {
         keys,
         values,
         resume_token: position.token(incarnation).into(),
+        typed_entries: Vec::new(),
     }
 }
 

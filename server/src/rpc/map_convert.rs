@@ -119,12 +119,21 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         labels: labels_to(&map.about().labels),
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
+        pins: Vec::new(),
     }
 }
 
 fn capabilities(core: Capabilities) -> pb::Capabilities {
     let Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters } = core;
-    pb::Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters }
+    pb::Capabilities {
+        lookup,
+        update,
+        delete,
+        iterate,
+        batch_lookup,
+        watch_counters,
+        ..pb::Capabilities::default()
+    }
 }
 
 pub(super) fn map_filter(wire: pb::ListMapsRequest) -> Result<MapFilter, Status> {

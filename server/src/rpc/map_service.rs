@@ -80,20 +80,20 @@ impl MapService for Maps {
         &self,
         request: Request<pb::LookupRequest>,
     ) -> Result<Response<pb::LookupResponse>, Status> {
-        let pb::LookupRequest { map, key, cpu, typed } = request.into_inner();
+        let pb::LookupRequest { map, key, cpu, typed, unlocked: _ } = request.into_inner();
         let cpu = cpu_mode(cpu)?;
         let map = self.find(&map).await?;
         let key = key_bytes(&map, key)?;
         let value = map.lookup(&key, cpu)?;
         let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
-        Ok(Response::new(pb::LookupResponse { value: value.into(), typed_value }))
+        Ok(Response::new(pb::LookupResponse { value: value.into(), typed_value, reference: None }))
     }
 
     async fn update(
         &self,
         request: Request<pb::UpdateRequest>,
     ) -> Result<Response<pb::UpdateResponse>, Status> {
-        let pb::UpdateRequest { map, key, value, mode } = request.into_inner();
+        let pb::UpdateRequest { map, key, value, mode, unlocked: _ } = request.into_inner();
         let mode = update_mode(mode)?;
         let map = self.find(&map).await?;
         let key = key_bytes(&map, key)?;

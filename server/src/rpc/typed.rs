@@ -13,17 +13,21 @@ use crate::core::{CpuMode, Error, Map};
 pub(super) enum Given {
     Raw(Bytes),
     Typed(Value),
+    Reference,
 }
+
+const NO_REFERENCES: &str = "the entries of this map refer to nothing else";
 
 /// The messages' oneofs, which are alike and yet types of their own.
 macro_rules! given {
-    ($($oneof:path { $raw:ident, $typed:ident })*) => {$(
+    ($($oneof:path { $raw:ident, $typed:ident $(, $reference:ident)? })*) => {$(
         impl From<$oneof> for Given {
             fn from(wire: $oneof) -> Self {
                 type Wire = $oneof;
                 match wire {
                     Wire::$raw(bytes) => Self::Raw(bytes),
                     Wire::$typed(value) => Self::Typed(value),
+                    $(Wire::$reference(_) => Self::Reference,)?
                 }
             }
         }
@@ -31,10 +35,10 @@ macro_rules! given {
 }
 
 given! {
-    pb::lookup_request::Key { RawKey, TypedKey }
-    pb::update_request::Key { RawKey, TypedKey }
-    pb::update_request::Value { RawValue, TypedValue }
-    pb::delete_request::Key { RawKey, TypedKey }
+    pb::lookup_request::Key { RawKey, TypedKey, KeyReference }
+    pb::update_request::Key { RawKey, TypedKey, KeyReference }
+    pb::update_request::Value { RawValue, TypedValue, Reference }
+    pb::delete_request::Key { RawKey, TypedKey, KeyReference }
 }
 
 /// The bytes of a key.
@@ -42,6 +46,7 @@ pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Byt
     match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => Ok(bytes),
         Some(Given::Typed(typed)) => Ok(encode(map, "key", map.key_plan(), &typed)?.into()),
+        Some(Given::Reference) => Err(invalid("key_reference", NO_REFERENCES)),
         None => Err(invalid("key", "is missing: give raw_key or typed_key")),
     }
 }
@@ -51,6 +56,7 @@ pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<B
     let typed = match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => return Ok(bytes),
         Some(Given::Typed(typed)) => typed,
+        Some(Given::Reference) => return Err(invalid("reference", NO_REFERENCES)),
         None => return Err(invalid("value", "is missing: give raw_value or typed_value")),
     };
     let each = match (&typed.kind, map.sys().cpus()) {

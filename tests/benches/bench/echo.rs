@@ -87,7 +87,7 @@ impl UnaryService<v1::LookupRequest> for Lookup {
         use v1::lookup_request::Key;
         ready(match request.into_inner().key {
             Some(Key::RawKey(value)) => {
-                Ok(Response::new(v1::LookupResponse { value, typed_value: None }))
+                Ok(Response::new(v1::LookupResponse { value, ..Default::default() }))
             }
             _ => Err(Status::invalid_argument("give raw_key")),
         })

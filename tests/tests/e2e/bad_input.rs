@@ -214,7 +214,7 @@ async fn numbers_that_no_enum_has_are_named() {
     let invalid = Code::InvalidArgument;
     let map = || "m".to_owned();
     let key = || Some(lookup_request::Key::RawKey(vec![0; 4].into()));
-    let lookup = v1::LookupRequest { map: map(), key: key(), cpu: 99, typed: false };
+    let lookup = v1::LookupRequest { map: map(), key: key(), cpu: 99, ..Default::default() };
     status(rpc.lookup(lookup).await, invalid, "cpu: 99");
     let no_key = v1::LookupRequest { map: map(), ..Default::default() };
     status(rpc.lookup(no_key).await, invalid, "raw_key or typed_key");
@@ -223,6 +223,7 @@ async fn numbers_that_no_enum_has_are_named() {
         key: Some(update_request::Key::RawKey(vec![0; 4].into())),
         value: Some(update_request::Value::RawValue(vec![0; 8].into())),
         mode: -7,
+        ..Default::default()
     };
     status(rpc.update(update.clone()).await, invalid, "mode: -7");
     let no_value = v1::UpdateRequest { value: None, mode: 0, ..update };

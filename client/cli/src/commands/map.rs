@@ -133,14 +133,18 @@ fn show(map: v1::Map) -> Sheet {
 
 /// By the verbs of this command line.
 fn operations(capabilities: v1::Capabilities) -> Vec<String> {
-    let v1::Capabilities { lookup, update, delete, iterate, batch_lookup: _, watch_counters } =
-        capabilities;
     [
-        (lookup, "lookup"),
-        (update, "update"),
-        (delete, "delete"),
-        (iterate, "dump"),
-        (watch_counters, "watch counters"),
+        (capabilities.lookup, "lookup"),
+        (capabilities.update, "update"),
+        (capabilities.delete, "delete"),
+        (capabilities.push, "push"),
+        (capabilities.pop, "pop"),
+        (capabilities.peek, "peek"),
+        (capabilities.iterate, "dump"),
+        (capabilities.freeze, "freeze"),
+        (capabilities.pin, "pin"),
+        (capabilities.watch_counters, "watch counters"),
+        (capabilities.watch_events, "watch events"),
     ]
     .into_iter()
     .filter(|&(has, _)| has)
