@@ -174,7 +174,7 @@ fn series_to(series: Series) -> pb::Series {
 }
 
 fn batch_to(batch: Batch) -> pb::CounterBatch {
-    let Batch { map, sweep, read_begin, read_end, complete, refs, values, coalesced } = batch;
+    let Batch { map, sweep, read_begin, read_end, complete, refs, values, coalesced, more } = batch;
     pb::CounterBatch {
         map: map.to_string(),
         sweep,
@@ -184,6 +184,7 @@ fn batch_to(batch: Batch) -> pb::CounterBatch {
         refs,
         values,
         coalesced_sweeps: coalesced,
+        more,
     }
 }
 

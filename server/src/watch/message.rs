@@ -86,6 +86,8 @@ pub struct Batch {
     pub values: Vec<u64>,
     /// Sweeps that this watch was too slow for and that these totals stand for too.
     pub coalesced: u64,
+    /// The same sweep goes on in the next batch.
+    pub more: bool,
 }
 
 /// Series that are no more. Their refs are not used again.

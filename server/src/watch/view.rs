@@ -110,6 +110,7 @@ impl View {
             refs,
             values,
             coalesced: if self.cursor == 0 { 0 } else { table.sweep - self.cursor - 1 },
+            more: false,
         };
         split(whole, out);
         self.cursor = table.sweep;
@@ -302,7 +303,7 @@ fn split(whole: Batch, out: &mut VecDeque<WatchMessage>) {
     while rest.refs.len() > MESSAGE_SERIES {
         let (refs, values) =
             (rest.refs.split_off(MESSAGE_SERIES), rest.values.split_off(MESSAGE_SERIES));
-        let part = Batch { complete: false, coalesced: 0, ..rest.clone() };
+        let part = Batch { complete: false, coalesced: 0, more: true, ..rest.clone() };
         out.push_back(WatchMessage::Batch(part));
         rest = Batch { refs, values, ..rest };
     }

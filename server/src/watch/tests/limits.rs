@@ -112,8 +112,8 @@ async fn a_batch_too_large_for_a_message_comes_in_parts() {
     let mut watch = hub.watch(all_of("m")).unwrap();
     let mut fold = Fold::until_sync(&mut watch).await;
     let parts: Vec<_> =
-        fold.batches.iter().map(|it| (it.sweep, it.complete, it.refs.len())).collect();
-    assert_eq!(parts, [(1, false, MESSAGE_SERIES), (1, true, 10)]);
+        fold.batches.iter().map(|it| (it.sweep, it.complete, it.more, it.refs.len())).collect();
+    assert_eq!(parts, [(1, false, true, MESSAGE_SERIES), (1, true, false, 10)]);
     map.set(slots - 1, &[7]);
     assert_eq!(fold.until_batch(&mut watch).await.values, [7]);
 }
