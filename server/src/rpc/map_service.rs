@@ -1,4 +1,4 @@
-//! MapService: convert, call, convert.
+//! MapService: which function answers which call.
 
 use std::sync::Arc;
 
@@ -6,28 +6,15 @@ use bpfgate_proto::v1 as pb;
 use bpfgate_proto::v1::map_service_server::MapService;
 use tonic::{Request, Response, Status};
 
-use super::map_convert::{
-    cpu_mode, create_map, map_filter, map_message, map_name, map_ref, update_mode,
-};
 use super::outlet::Stream;
-use super::typed::{key_bytes, typed_value, value_bytes};
-use super::{Shared, blocking, iterate, watch};
-use crate::core::Map;
+use super::{Shared, entries, iterate, map_life, watch};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
 pub(super) struct Maps(pub(super) Arc<Shared>);
 
-impl Maps {
-    /// A map by its reference. A name is found at once; others ask the kernel.
-    async fn find(&self, reference: &str) -> Result<Arc<Map>, Status> {
-        let reference = map_ref(reference)?;
-        if let bpfgate_proto::name::MapRef::Name(_) = reference {
-            return Ok(self.0.registry.map(&reference)?);
-        }
-        let registry = self.0.registry.clone();
-        blocking(move || registry.map(&reference)).await
-    }
+fn reply<T>(answer: Result<T, Status>) -> Result<Response<T>, Status> {
+    answer.map(Response::new)
 }
 
 #[tonic::async_trait]
@@ -39,78 +26,49 @@ impl MapService for Maps {
         &self,
         request: Request<pb::CreateMapRequest>,
     ) -> Result<Response<pb::CreateMapResponse>, Status> {
-        let create = create_map(request.into_inner())?;
-        let registry = self.0.registry.clone();
-        let map = blocking(move || registry.create_map(create)).await?;
-        Ok(Response::new(pb::CreateMapResponse { map: Some(map_message(&map, true)) }))
+        reply(map_life::create(&self.0, request.into_inner()).await)
     }
 
     async fn list_maps(
         &self,
         request: Request<pb::ListMapsRequest>,
     ) -> Result<Response<pb::ListMapsResponse>, Status> {
-        let filter = map_filter(request.into_inner())?;
-        let registry = self.0.registry.clone();
-        // Each map's memory is read from procfs.
-        let list =
-            move || Ok(registry.maps(&filter).iter().map(|map| map_message(map, false)).collect());
-        Ok(Response::new(pb::ListMapsResponse { maps: blocking(list).await? }))
+        reply(map_life::list(&self.0, request.into_inner()).await)
     }
 
     async fn get_map(
         &self,
         request: Request<pb::GetMapRequest>,
     ) -> Result<Response<pb::GetMapResponse>, Status> {
-        let map = self.find(&request.into_inner().map).await?;
-        let map = blocking(move || Ok(map_message(&map, true))).await?;
-        Ok(Response::new(pb::GetMapResponse { map: Some(map) }))
+        reply(map_life::get(&self.0, request.into_inner()).await)
     }
 
     async fn delete_map(
         &self,
         request: Request<pb::DeleteMapRequest>,
     ) -> Result<Response<pb::DeleteMapResponse>, Status> {
-        let name = map_name(&request.into_inner().map)?;
-        let registry = self.0.registry.clone();
-        blocking(move || registry.delete_map(&name)).await?;
-        Ok(Response::new(pb::DeleteMapResponse {}))
+        reply(map_life::delete(&self.0, request.into_inner()).await)
     }
 
     async fn lookup(
         &self,
         request: Request<pb::LookupRequest>,
     ) -> Result<Response<pb::LookupResponse>, Status> {
-        let pb::LookupRequest { map, key, cpu, typed, unlocked: _ } = request.into_inner();
-        let cpu = cpu_mode(cpu)?;
-        let map = self.find(&map).await?;
-        let key = key_bytes(&map, key)?;
-        let value = map.lookup(&key, cpu)?;
-        let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
-        Ok(Response::new(pb::LookupResponse { value: value.into(), typed_value, reference: None }))
+        reply(entries::lookup(&self.0, request.into_inner()).await)
     }
 
     async fn update(
         &self,
         request: Request<pb::UpdateRequest>,
     ) -> Result<Response<pb::UpdateResponse>, Status> {
-        let pb::UpdateRequest { map, key, value, mode, unlocked: _ } = request.into_inner();
-        let mode = update_mode(mode)?;
-        let map = self.find(&map).await?;
-        let key = key_bytes(&map, key)?;
-        let value = value_bytes(&map, value)?;
-        map.update(&key, &value, mode)?;
-        Ok(Response::new(pb::UpdateResponse {}))
+        reply(entries::update(&self.0, request.into_inner()).await)
     }
 
     async fn delete(
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
-        let pb::DeleteRequest { map, key } = request.into_inner();
-        let map = self.find(&map).await?;
-        let key = key_bytes(&map, key)?;
-        map.delete(&key)?;
-        Ok(Response::new(pb::DeleteResponse {}))
+        reply(entries::delete(&self.0, request.into_inner()).await)
     }
 
     async fn iterate(
@@ -118,16 +76,14 @@ impl MapService for Maps {
         request: Request<pb::IterateRequest>,
     ) -> Result<Response<Self::IterateStream>, Status> {
         let request = request.into_inner();
-        let map = self.find(&request.map).await?;
-        let stream = iterate::start(&self.0, map, request)?;
-        Ok(Response::new(stream))
+        let map = self.0.find_map(&request.map).await?;
+        reply(iterate::start(&self.0, map, request))
     }
 
     async fn watch_counters(
         &self,
         request: Request<pb::WatchCountersRequest>,
     ) -> Result<Response<Self::WatchCountersStream>, Status> {
-        let stream = watch::start(&self.0, request.into_inner())?;
-        Ok(Response::new(stream))
+        reply(watch::start(&self.0, request.into_inner()))
     }
 }

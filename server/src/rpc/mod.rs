@@ -2,8 +2,10 @@
 
 mod agent_service;
 mod convert;
+mod entries;
 mod iterate;
 mod map_convert;
+mod map_life;
 mod map_service;
 mod outlet;
 mod program_convert;
@@ -16,6 +18,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bpfgate_proto::name::MapRef;
 use bpfgate_proto::v1::agent_service_server::AgentServiceServer;
 use bpfgate_proto::v1::map_service_server::MapServiceServer;
 use bpfgate_proto::v1::program_service_server::ProgramServiceServer;
@@ -24,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 
-use crate::core::{Error, Registry};
+use crate::core::{Error, Map, Registry};
 use crate::elf::Parser;
 use crate::watch::Hub;
 
@@ -72,6 +75,16 @@ impl Shared {
         let streams = Arc::new(Semaphore::new(limits.max_streams as usize));
         let loads = Semaphore::new(limits.max_loads as usize);
         Self { registry, hub, parser, identity, stopping, streams, loads }
+    }
+
+    /// A map by its reference. A name is found at once; others ask the kernel.
+    async fn find_map(&self, reference: &str) -> Result<Arc<Map>, Status> {
+        let reference = map_convert::map_ref(reference)?;
+        if let MapRef::Name(_) = reference {
+            return Ok(self.registry.map(&reference)?);
+        }
+        let registry = self.registry.clone();
+        blocking(move || registry.map(&reference)).await
     }
 
     /// A server stream's two ends, if the agent has one left to give.

@@ -1,0 +1,48 @@
+//! The life of a map: made, found, described, forgotten.
+
+use bpfgate_proto::v1 as pb;
+use tonic::Status;
+
+use super::map_convert::{create_map, map_filter, map_message, map_name};
+use super::{Shared, blocking};
+
+pub(super) async fn create(
+    shared: &Shared,
+    request: pb::CreateMapRequest,
+) -> Result<pb::CreateMapResponse, Status> {
+    let create = create_map(request)?;
+    let registry = shared.registry.clone();
+    let map = blocking(move || registry.create_map(create)).await?;
+    Ok(pb::CreateMapResponse { map: Some(map_message(&map, true)) })
+}
+
+pub(super) async fn list(
+    shared: &Shared,
+    request: pb::ListMapsRequest,
+) -> Result<pb::ListMapsResponse, Status> {
+    let filter = map_filter(request)?;
+    let registry = shared.registry.clone();
+    // Each map's memory is read from procfs.
+    let list =
+        move || Ok(registry.maps(&filter).iter().map(|map| map_message(map, false)).collect());
+    Ok(pb::ListMapsResponse { maps: blocking(list).await? })
+}
+
+pub(super) async fn get(
+    shared: &Shared,
+    request: pb::GetMapRequest,
+) -> Result<pb::GetMapResponse, Status> {
+    let map = shared.find_map(&request.map).await?;
+    let map = blocking(move || Ok(map_message(&map, true))).await?;
+    Ok(pb::GetMapResponse { map: Some(map) })
+}
+
+pub(super) async fn delete(
+    shared: &Shared,
+    request: pb::DeleteMapRequest,
+) -> Result<pb::DeleteMapResponse, Status> {
+    let name = map_name(&request.map)?;
+    let registry = shared.registry.clone();
+    blocking(move || registry.delete_map(&name)).await?;
+    Ok(pb::DeleteMapResponse {})
+}
