@@ -2,11 +2,13 @@
 //!
 //! - [`v1`]: the generated messages, clients and servers of package `bpfgate.v1`
 //! - [`name`]: map names, references and globs, parsed once
+//! - [`reference`]: what entries stand for, and the text that people write for it
 //! - [`value`]: what the bytes of keys and values mean
 
 #![forbid(unsafe_code)]
 
 pub mod name;
+pub mod reference;
 pub mod value;
 
 /// Package `bpfgate.v1`, generated from `bpfgate/v1/*.proto`.

@@ -99,7 +99,7 @@ impl Rule {
 }
 
 /// Enough of a name to recognise it: an error must not carry a megabyte of its cause.
-fn shorten(name: &str) -> String {
+pub(crate) fn shorten(name: &str) -> String {
     const SHOWN: usize = 80;
     if name.chars().count() <= SHOWN {
         return name.to_owned();
