@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     names.remove(series);
                 }
             }
-            WatchEvent::Sync(_) | WatchEvent::Loss(_) => {}
+            WatchEvent::Reset(_) | WatchEvent::Sync(_) | WatchEvent::Loss(_) => {}
         }
     }
     Ok(())

@@ -57,6 +57,7 @@ impl WatchOptions {
             heartbeat: heartbeat.map(duration),
             cpu: cpu.into(),
             max_series,
+            ..v1::WatchCountersRequest::default()
         }
     }
 }
@@ -76,6 +77,8 @@ pub enum WatchEvent {
     Batch(v1::CounterBatch),
     /// Series that are no more.
     Removed(v1::SeriesRemoved),
+    /// Series whose numbers went back and count anew.
+    Reset(v1::SeriesReset),
     /// Everything that matched at the start has been told.
     Sync(v1::WatchSync),
     /// Something is missing.
@@ -128,6 +131,7 @@ impl Watch {
             }
             Some(Message::Batch(batch)) => WatchEvent::Batch(batch),
             Some(Message::Removed(removed)) => WatchEvent::Removed(removed),
+            Some(Message::Reset(reset)) => WatchEvent::Reset(reset),
             Some(Message::Sync(sync)) => {
                 self.synced = true;
                 WatchEvent::Sync(sync)

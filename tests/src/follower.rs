@@ -142,6 +142,12 @@ impl Follower {
                 }
                 self.removed.push(removed.clone());
             }
+            WatchEvent::Reset(reset) => {
+                for reference in &reset.refs {
+                    let series = self.series.get_mut(reference).expect("a series before its reset");
+                    series.start_time = reset.start_time;
+                }
+            }
             WatchEvent::Sync(sync) => {
                 assert!(self.sync.replace(*sync).is_none(), "a second Sync");
                 assert_eq!(sync.series, self.series.len() as u64);

@@ -84,7 +84,7 @@ impl Board {
                 self.maps.values_mut().for_each(|map| map.refs.retain(gone));
             }
             WatchEvent::Sync(_) => self.synced = true,
-            WatchEvent::Loss(_) => {}
+            WatchEvent::Reset(_) | WatchEvent::Loss(_) => {}
         }
         Vec::new()
     }

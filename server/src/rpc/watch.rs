@@ -77,6 +77,8 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         heartbeat,
         cpu,
         max_series,
+        resolve: _,
+        resolve_declared: _,
     } = wire;
     Ok(WatchRequest {
         selectors: selectors.into_iter().map(selector).collect::<Result<_, _>>()?,
@@ -170,6 +172,7 @@ fn series_to(series: Series) -> pb::Series {
         start_time: Some(timestamp(start_time)),
         signed,
         kind_undeclared,
+        bounds: Vec::new(),
     }
 }
 
@@ -185,6 +188,7 @@ fn batch_to(batch: Batch) -> pb::CounterBatch {
         values,
         coalesced_sweeps: coalesced,
         more,
+        ..pb::CounterBatch::default()
     }
 }
 
