@@ -1,0 +1,183 @@
+//! `bpfgate map`.
+
+use bpfgate_client::UpdateMode;
+use bpfgate_client::name::MapRef;
+use bpfgate_client::v1::{MapSpec, MapType};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::values::{
+    Counter, Pair, Scalar, flags, hex_or_decimal, inner_map, label, map_ref, map_type,
+};
+
+const DATA_HELP: &str = "\
+KEY and VALUE follow the map's schema:
+  6  -1  0x1f  true  ENUM_NAME        a number, by its type
+  10.0.0.1  fe80::1  aa:bb:cc:dd:ee:ff  an address
+  '{\"saddr\":\"10.0.0.1\",\"dport\":443}'  a struct, as JSON
+  hex:0a000001                        the bytes themselves; always works
+A KEY or VALUE that starts with '-' and is no number goes behind `--`.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapCommand {
+    /// List the maps that the agent owns
+    List {
+        /// Names, in which `*` and `?` may stand for characters other than `/`
+        #[arg(value_name = "PATTERN")]
+        patterns: Vec<String>,
+        /// Only maps of this type
+        #[arg(long = "type", value_name = "TYPE", value_parser = map_type)]
+        types: Vec<MapType>,
+        /// Only maps with this label
+        #[arg(long = "label", value_name = "K=V", value_parser = label)]
+        labels: Vec<Pair>,
+    },
+    /// Show all that is known of a map
+    Show {
+        #[command(flatten)]
+        map: MapArg,
+    },
+    /// Make a map that the agent owns
+    Create(Box<CreateArgs>),
+    /// Forget a map made by `map create`; the kernel frees it with its last user
+    Drop {
+        #[command(flatten)]
+        map: MapArg,
+    },
+    /// Read one entry
+    #[command(after_help = DATA_HELP)]
+    Lookup {
+        #[command(flatten)]
+        map: MapArg,
+        /// Of the entry
+        #[arg(allow_negative_numbers = true)]
+        key: String,
+        /// A row for each CPU instead of their sum
+        #[arg(long)]
+        per_cpu: bool,
+    },
+    /// Write one entry
+    #[command(after_help = DATA_HELP)]
+    Update {
+        #[command(flatten)]
+        map: MapArg,
+        /// Of the entry
+        #[arg(allow_negative_numbers = true)]
+        key: String,
+        /// What to write; on a per-CPU map to every CPU
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        /// any: make or replace; noexist: only make; exist: only replace
+        #[arg(long, value_enum, default_value_t = Mode::Any)]
+        mode: Mode,
+        /// VALUE is a JSON list with one value for each CPU
+        #[arg(long)]
+        per_cpu: bool,
+    },
+    /// Remove one entry
+    #[command(after_help = DATA_HELP)]
+    Delete {
+        #[command(flatten)]
+        map: MapArg,
+        /// Of the entry
+        #[arg(allow_negative_numbers = true)]
+        key: String,
+    },
+    /// Read a whole map
+    Dump(DumpArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapArg {
+    /// OBJECT/MAP, MAP, id:123 or pin:PATH
+    #[arg(value_name = "MAP", value_parser = map_ref)]
+    pub(crate) map: MapRef,
+}
+
+/// What Update does about an entry that is or is not there.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    Any,
+    Noexist,
+    Exist,
+}
+
+impl From<Mode> for UpdateMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Any => Self::Any,
+            Mode::Noexist => Self::Noexist,
+            Mode::Exist => Self::Exist,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    pub(crate) map: MapArg,
+    /// Only the keys
+    #[arg(long, conflicts_with_all = ["values", "per_cpu"])]
+    pub(crate) keys: bool,
+    /// Only the values
+    #[arg(long)]
+    pub(crate) values: bool,
+    /// Stop after this many entries
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// A row for each CPU instead of their sum
+    #[arg(long)]
+    pub(crate) per_cpu: bool,
+}
+
+const CREATE_HELP: &str = "\
+Examples:
+  bpfgate map create hits --type hash --key-type ipv4 --value-type u64 --max-entries 1024 \\
+          --counter monotonic:packets
+  bpfgate map create blobs --type lru_hash --key 12 --value 64 --max-entries 1024
+  bpfgate map create tables --type array_of_maps --key 4 --value 4 --max-entries 8 \\
+          --inner hash:4:8:1024";
+
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_HELP)]
+pub(crate) struct CreateArgs {
+    /// 1 to 15 letters, digits, `_` and `.`
+    pub(crate) name: String,
+    /// hash, array, percpu_hash, lru_hash, lpm_trie, … as bpftool names them
+    #[arg(long = "type", value_name = "TYPE", value_parser = map_type)]
+    pub(crate) kind: MapType,
+    /// Bytes of a key; --key-type does without
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) key: Option<u32>,
+    /// Bytes of a value; --value-type does without
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) value: Option<u32>,
+    /// Most entries, or bytes of a ring buffer
+    #[arg(long, value_name = "N", value_parser = hex_or_decimal::<u32>)]
+    pub(crate) max_entries: u32,
+    /// What a key is; be: in network byte order, text and bytes need their size
+    #[arg(long, value_name = "SCALAR", value_enum)]
+    pub(crate) key_type: Option<Scalar>,
+    /// What a value is
+    #[arg(long, value_name = "SCALAR", value_enum)]
+    pub(crate) value_type: Option<Scalar>,
+    /// What the value counts, for watches: monotonic, gauge or histogram, and a unit
+    #[arg(long, value_name = "KIND[:UNIT]")]
+    pub(crate) counter: Option<Counter>,
+    /// BPF_F_* in small letters without the BPF_F_, by commas: no_prealloc,mmapable; or a number
+    #[arg(long, value_name = "FLAGS", value_parser = flags, default_value = "0")]
+    #[arg(hide_default_value = true)]
+    pub(crate) flags: u32,
+    /// Memory on this node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) numa_node: Option<u32>,
+    /// By type: hash functions of a bloom filter, address of an arena
+    #[arg(long, value_name = "N", value_parser = hex_or_decimal::<u64>, default_value = "0")]
+    #[arg(hide_default_value = true)]
+    pub(crate) map_extra: u64,
+    /// For maps of maps: what every inner map looks like
+    #[arg(long, value_name = "TYPE:KEY:VALUE:ENTRIES", value_parser = inner_map)]
+    pub(crate) inner: Option<MapSpec>,
+    /// Your own notes
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub(crate) labels: Vec<Pair>,
+}

@@ -1,0 +1,64 @@
+//! The command line as types. Whatever is accepted here can be carried out or refused by the
+//! agent; nothing is parsed again further in.
+
+#![allow(clippy::doc_markdown, reason = "these comments are the help texts")]
+
+mod agent;
+mod link;
+mod map;
+mod object;
+mod watch;
+
+use std::time::Duration;
+
+use bpfgate_client::{DEFAULT_ENDPOINT, Endpoint};
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+use crate::render::Format;
+use crate::values::duration;
+
+pub(crate) use agent::AgentCommand;
+pub(crate) use link::LinkCommand;
+pub(crate) use map::{CreateArgs, DumpArgs, MapCommand};
+pub(crate) use object::{LoadArgs, ObjectCommand};
+pub(crate) use watch::{CountersArgs, WatchCommand};
+
+/// Read, write and watch eBPF maps through a bpfgate agent, without a capability.
+#[derive(Debug, Parser)]
+#[command(name = "bpfgate", version, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Where the agent listens: unix:PATH or http://HOST:PORT
+    #[arg(long, global = true, env = "BPFGATE_ENDPOINT", hide_env_values = true, default_value = DEFAULT_ENDPOINT)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) endpoint: Endpoint,
+    /// How to print; in JSON 64-bit numbers out of maps are strings
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(value_name = "FORMAT", help_heading = "Global options")]
+    pub(crate) output: Format,
+    /// How long to wait for an answer: 500ms, 10s, 2m
+    #[arg(long, global = true, default_value = "10s", value_parser = duration)]
+    #[arg(value_name = "DURATION", help_heading = "Global options")]
+    pub(crate) timeout: Duration,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Maps and their entries
+    #[command(subcommand)]
+    Map(MapCommand),
+    /// Loaded ELF files: their programs and maps
+    #[command(subcommand)]
+    Object(ObjectCommand),
+    /// Where programs are attached
+    #[command(subcommand)]
+    Link(LinkCommand),
+    /// Numbers in maps as they change
+    #[command(subcommand)]
+    Watch(WatchCommand),
+    /// The agent, and who you are to it
+    #[command(subcommand)]
+    Agent(AgentCommand),
+}

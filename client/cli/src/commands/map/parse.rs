@@ -1,0 +1,60 @@
+//! What people write as KEY and VALUE, to a map's bytes.
+
+use bpfgate_client::value::Plan;
+use bpfgate_client::{Layout, v1};
+
+use crate::describe;
+use crate::exit::{Exit, Failure};
+
+pub(super) fn key(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
+    half(map, &layout.key, "KEY", text)
+}
+
+pub(super) fn value(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
+    half(map, &layout.value, "VALUE", text)
+}
+
+fn half(map: &v1::Map, plan: &Plan, part: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    plan.parse(text).map_err(|error| misfit(map, part, text, &error.to_string()))
+}
+
+/// A JSON list with a value for each CPU, each padded as the kernel wants it.
+pub(super) fn each_cpu(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
+    let wrong = |why: &str| misfit(map, "VALUE", text, why);
+    if !layout.per_cpu {
+        return Err(wrong("--per-cpu is for per-CPU maps"));
+    }
+    let cpus = layout.cpus();
+    let values: Vec<serde_json::Value> = serde_json::from_str(text)
+        .ok()
+        .filter(|values: &Vec<_>| values.len() == cpus)
+        .ok_or_else(|| wrong(&format!("write a JSON list of {cpus} values")))?;
+    let mut bytes = Vec::with_capacity(layout.value_stride);
+    for (cpu, value) in values.iter().enumerate() {
+        let one = layout.value.encode(value);
+        bytes.extend(one.map_err(|error| wrong(&format!("CPU {cpu}: {error}")))?);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    Ok(bytes)
+}
+
+fn misfit(map: &v1::Map, part: &str, text: &str, why: &str) -> Failure {
+    const SHOWN: usize = 60;
+    let schema = map.schema.clone().unwrap_or_default();
+    let spec = map.spec.clone().unwrap_or_default();
+    let (ty, size) = match part {
+        "KEY" => (schema.key, spec.key_size),
+        _ => (schema.value, spec.value_size),
+    };
+    let kind = describe::type_of(ty.as_ref());
+    let kind =
+        kind.map_or_else(|| format!("{size} plain bytes"), |ty| format!("{ty} ({size} bytes)"));
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    let name = if map.name.is_empty() { format!("id:{}", map.id) } else { map.name.clone() };
+    let half = part.to_lowercase();
+    let text = format!("{part} '{shown}' does not fit map {name}, whose {half} is {kind}: {why}");
+    Failure::new(Exit::BadValue, text)
+}

@@ -1,0 +1,104 @@
+//! `bpfgate map list` and `bpfgate map show`.
+
+use bpfgate_client::v1;
+
+use crate::describe;
+use crate::render::{Cell, Sheet, left, right};
+use crate::values::{flag_names, map_type_name};
+
+pub(super) fn list(maps: Vec<v1::Map>) -> Sheet {
+    let columns = [
+        left("name"),
+        left("type"),
+        right("key_size"),
+        right("value_size"),
+        right("max_entries"),
+        right("memory"),
+        right("id"),
+        left("labels"),
+    ];
+    Sheet::many(
+        columns,
+        maps.into_iter().map(|map| {
+            let spec = map.spec.unwrap_or_default();
+            [
+                Cell::Text(map.name),
+                Cell::Text(type_name(spec.r#type)),
+                Cell::Number(spec.key_size.into()),
+                Cell::Number(spec.value_size.into()),
+                Cell::Number(spec.max_entries.into()),
+                Cell::Size(map.memory_bytes),
+                Cell::Number(map.id.into()),
+                Cell::Labels(describe::labels(map.labels)),
+            ]
+        }),
+    )
+}
+
+/// A kernel may have types that this version has no name for.
+fn type_name(number: i32) -> String {
+    v1::MapType::try_from(number).map_or_else(|_| format!("type {number}"), map_type_name)
+}
+
+pub(super) fn show(map: v1::Map) -> Sheet {
+    let ownership = match map.ownership() {
+        v1::Ownership::Owned => "owned",
+        v1::Ownership::Adopted => "adopted",
+        v1::Ownership::Unspecified => "unknown",
+    };
+    let spec = map.spec.unwrap_or_default();
+    let schema = map.schema.unwrap_or_default();
+    let known = schema.key.is_some() || schema.value.is_some();
+    let source = match schema.source() {
+        v1::SchemaSource::Btf if known => "btf",
+        v1::SchemaSource::Declared if known => "declared",
+        _ => "none",
+    };
+    let type_cell = |ty| describe::type_of(ty).map_or(Cell::Missing, Cell::Text);
+    let capabilities = map.capabilities.unwrap_or_default();
+    let optional = |text: String| if text.is_empty() { Cell::Missing } else { Cell::Text(text) };
+    Sheet::one([
+        ("name", optional(map.name)),
+        ("id", Cell::Number(map.id.into())),
+        ("kernel_name", Cell::Text(map.kernel_name)),
+        ("type", Cell::Text(type_name(spec.r#type))),
+        ("object", optional(map.object)),
+        ("ownership", Cell::Text(ownership.to_owned())),
+        ("key_size", Cell::Number(spec.key_size.into())),
+        ("key_type", type_cell(schema.key.as_ref())),
+        ("value_size", Cell::Number(spec.value_size.into())),
+        ("value_type", type_cell(schema.value.as_ref())),
+        ("schema", Cell::Text(source.to_owned())),
+        ("per_cpu", Cell::Flag(map.per_cpu)),
+        ("max_entries", Cell::Number(spec.max_entries.into())),
+        ("flags", Cell::List(flag_names(spec.flags))),
+        ("memory", Cell::Size(map.memory_bytes)),
+        ("frozen", Cell::Flag(map.frozen)),
+        ("operations", Cell::List(operations(capabilities))),
+        ("dumps_in_batches", Cell::Flag(capabilities.batch_lookup)),
+        ("counters", Cell::Items(map.counters.iter().map(describe::counter).collect())),
+        ("labels", Cell::Labels(describe::labels(map.labels))),
+        ("created_at", Cell::Time(map.created_at)),
+    ])
+}
+
+/// By the verbs of this command line.
+fn operations(capabilities: v1::Capabilities) -> Vec<String> {
+    [
+        (capabilities.lookup, "lookup"),
+        (capabilities.update, "update"),
+        (capabilities.delete, "delete"),
+        (capabilities.push, "push"),
+        (capabilities.pop, "pop"),
+        (capabilities.peek, "peek"),
+        (capabilities.iterate, "dump"),
+        (capabilities.freeze, "freeze"),
+        (capabilities.pin, "pin"),
+        (capabilities.watch_counters, "watch counters"),
+        (capabilities.watch_events, "watch events"),
+    ]
+    .into_iter()
+    .filter(|&(has, _)| has)
+    .map(|(_, name)| name.to_owned())
+    .collect()
+}

@@ -1,0 +1,72 @@
+//! What it says when it cannot.
+
+use bpfgate_tests::{Agent, run};
+
+use super::{create_hits, quiet, refusal, words};
+
+#[test]
+fn every_kind_of_failure_has_its_exit_code_and_one_line() {
+    let agent = Agent::spawn();
+    create_hits(&agent);
+    quiet(&agent, "map update hits 10.0.0.1 1");
+    quiet(&agent, "map update hits 10.0.0.2 2");
+    agent
+        .cli(&words("map create a --type array --key-type u32 --value-type u32 --max-entries 2"))
+        .ok();
+    agent.cli(&words("map create ring --type ringbuf --key 0 --value 0 --max-entries 4096")).ok();
+    for (code, arguments, part) in [
+        (3, "map lookup hit 10.0.0.1", "did you mean hits?"),
+        (3, "map lookup hits 10.0.0.9", "no entry with that key"),
+        (3, "map show id:4294967295", "id:4294967295"),
+        (3, "map show pin:nothing", "pin:nothing"),
+        (6, "map lookup hits hex:0a0000", "3 bytes where there must be 4"),
+        (6, "map lookup hits ten", "ipv4"),
+        (6, "map update hits 10.0.0.1 hex:00", "where there must be 8"),
+        (6, "map update a 0 4294967296", "0 to 4294967295"),
+        (6, "map lookup a 2", "past the end of map a"),
+        (6, "map create ü --type hash --key 4 --value 8 --max-entries 1", "'ü'"),
+        (6, "map create b --type hash --key 0 --value 8 --max-entries 1", "key_size"),
+        (7, "map update hits 10.0.0.1 1 --mode noexist", "already"),
+        (7, "map create hits --type hash --key 4 --value 8 --max-entries 1", "exists already"),
+        (8, "map update hits 10.0.0.3 1", "map hits is full: it holds 2 entries"),
+        (8, "map create b --type array --key 4 --value 8 --max-entries 4000000000", "limit"),
+        (9, "map delete a 0", "array, which has no delete"),
+        (9, "map dump ring", "ringbuf"),
+        (6, "watch counters hits:no_such_field --once", "no_such_field"),
+        (6, "watch counters hits --interval 1ms --once", "50ms"),
+    ] {
+        let line = refusal(&agent, code, arguments);
+        assert!(line.contains(part), "{arguments}: {line}");
+    }
+    for wrong in
+        ["map frob", "map lookup", "map show a/b/c", "map show id:x", "--output xml map list"]
+    {
+        let output = agent.cli(&words(wrong));
+        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{wrong}: {output:#?}");
+        assert!(output.stderr.starts_with("bpfgate: "), "{output:#?}");
+    }
+}
+
+#[test]
+fn a_missing_agent_says_what_to_do() {
+    let agent = Agent::spawn();
+    let absent = agent.directory().join("absent.sock");
+    let at = |endpoint: &str| {
+        let mut command = agent.cli_command();
+        run(command.args(["--endpoint", endpoint, "--timeout", "500ms", "map", "list"]))
+    };
+    let endpoint = format!("unix:{}", absent.display());
+    let output = at(&endpoint);
+    assert!(output.refusal(5).contains(&format!("bpfgated --listen {endpoint}")), "{output:#?}");
+    drop(std::os::unix::net::UnixListener::bind(&absent).unwrap());
+    assert!(at(&endpoint).refusal(5).contains("left over"), "{:#?}", at(&endpoint));
+    assert!(at("http://127.0.0.1:9").refusal(5).contains("nothing listens there"));
+    // One that takes the connection and says nothing.
+    std::fs::remove_file(&absent).unwrap();
+    let _mute = std::os::unix::net::UnixListener::bind(&absent).unwrap();
+    assert!(at(&endpoint).refusal(5).contains("did not answer"), "{:#?}", at(&endpoint));
+    for endpoint in ["/run/a.sock", "https://h:1", "unix:", "http://h"] {
+        let output = at(endpoint);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:#?}");
+    }
+}
