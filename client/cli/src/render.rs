@@ -151,12 +151,7 @@ impl<W: Write> Printer<W> {
                 Ok(())
             }
             Format::Json => {
-                let open = match (first, self.unwrapped) {
-                    (_, true) => "",
-                    (true, false) => "[\n",
-                    (false, false) => ",\n",
-                };
-                self.out.write_all(open.as_bytes())?;
+                self.open(first)?;
                 write_object(&mut self.out, &self.columns, cells)
             }
             Format::Jsonl => {
@@ -170,6 +165,28 @@ impl<W: Write> Printer<W> {
                 write_csv(&mut self.out, cells.iter().map(plain_text))
             }
         }
+    }
+
+    /// A row that is written already, as an object. Only for JSON.
+    pub(crate) fn object(&mut self, json: &[u8]) -> io::Result<()> {
+        let first = self.rows == 0;
+        self.rows += 1;
+        if self.format == Format::Json {
+            self.open(first)?;
+            return self.out.write_all(json);
+        }
+        self.out.write_all(json)?;
+        self.out.write_all(b"\n")
+    }
+
+    /// What stands before an item of a JSON list.
+    fn open(&mut self, first: bool) -> io::Result<()> {
+        let open = match (first, self.unwrapped) {
+            (_, true) => "",
+            (true, false) => "[\n",
+            (false, false) => ",\n",
+        };
+        self.out.write_all(open.as_bytes())
     }
 
     /// Shows everything so far.

@@ -3,7 +3,8 @@
 use serde_json::Value as Json;
 
 use super::error::LengthError;
-use super::form::{Form, JsonText, JsonTree, ProtobufTree};
+use super::form::{Form, JsonTree, ProtobufTree};
+use super::json::JsonText;
 use super::plan::{Plan, Shape, Step};
 
 impl Plan {
@@ -20,8 +21,9 @@ impl Plan {
         Ok(part(&self.steps, 0, bytes, &mut ProtobufTree))
     }
 
-    /// Appends to the text the JSON that `decode` gives, without building it first.
-    pub fn write_json(&self, bytes: &[u8], out: &mut String) -> Result<(), LengthError> {
+    /// Appends as text the JSON that `decode` gives, to the byte what `serde_json` makes of it,
+    /// without building it first: some nanoseconds a field, and no allocation but the text's.
+    pub fn write_json(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), LengthError> {
         self.check(bytes)?;
         part(&self.steps, 0, bytes, &mut JsonText { out, quote_large: true });
         Ok(())
@@ -213,6 +215,6 @@ mod tests {
         let said = plan.decode(&[0; 3]).unwrap_err().to_string();
         assert_eq!(said, "3 bytes where the type has 4");
         assert!(plan.decode_protobuf(&[0; 5]).is_err());
-        assert!(plan.write_json(&[], &mut String::new()).is_err());
+        assert!(plan.write_json(&[], &mut Vec::new()).is_err());
     }
 }

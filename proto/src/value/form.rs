@@ -3,16 +3,18 @@
 //! The decoder walks the bytes once and tells a [`Form`] what it meets, so that no form is made
 //! by way of another.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::net::Ipv4Addr;
 
 use prost_types::value::Kind as ProtobufKind;
 use prost_types::{ListValue, Struct, Value as Protobuf};
 use serde_json::{Map, Number, Value as Json};
 
+use super::address::{Hex, Mac};
 use super::pb::special;
 
 /// Integers of more bits than this are strings in proto3 JSON.
-const NUMBER_BITS: u32 = 32;
+pub(super) const NUMBER_BITS: u32 = 32;
 
 /// Takes what the decoder meets.
 pub(super) trait Form {
@@ -29,6 +31,22 @@ pub(super) trait Form {
     fn text(&mut self, text: &str) -> Self::Value;
     /// Text that is the same in JSON.
     fn plain(&mut self, text: fmt::Arguments<'_>) -> Self::Value;
+    /// `0x1f`
+    fn hex_number(&mut self, number: u128) -> Self::Value {
+        self.plain(format_args!("{number:#x}"))
+    }
+    /// `hex:0a0b`
+    fn hex(&mut self, bytes: &[u8]) -> Self::Value {
+        self.plain(format_args!("{}", Hex(bytes)))
+    }
+    /// `10.0.0.1`
+    fn ipv4(&mut self, octets: [u8; 4]) -> Self::Value {
+        self.plain(format_args!("{}", Ipv4Addr::from(octets)))
+    }
+    /// `02:00:00:00:00:01`
+    fn mac(&mut self, octets: [u8; 6]) -> Self::Value {
+        self.plain(format_args!("{}", Mac(octets)))
+    }
 
     fn record(&mut self, fields: usize) -> Self::Record;
     fn field(
@@ -49,7 +67,7 @@ pub(super) trait Form {
 pub(super) struct Name {
     name: Box<str>,
     /// `"name":`
-    quoted: Box<str>,
+    pub(super) quoted: Box<str>,
 }
 
 impl Name {
@@ -198,91 +216,5 @@ impl Form for ProtobufTree {
 
     fn end_list(&mut self, list: Vec<Protobuf>) -> Protobuf {
         protobuf(ProtobufKind::ListValue(ListValue { values: list }))
-    }
-}
-
-/// Appends JSON text.
-pub(super) struct JsonText<'a> {
-    pub(super) out: &'a mut String,
-    /// 64-bit integers as strings, as proto3 JSON has them; bare for people.
-    pub(super) quote_large: bool,
-}
-
-impl JsonText<'_> {
-    fn integer(&mut self, digits: impl fmt::Display, bits: u32) {
-        let quote = if self.quote_large && bits > NUMBER_BITS { "\"" } else { "" };
-        let _ = write!(self.out, "{quote}{digits}{quote}");
-    }
-
-    fn separate(&mut self, first: &mut bool) {
-        if !std::mem::take(first) {
-            self.out.push(',');
-        }
-    }
-}
-
-impl Form for JsonText<'_> {
-    type Value = ();
-    /// Nothing has been written into it yet.
-    type Record = bool;
-    /// Nothing has been written into it yet.
-    type List = bool;
-
-    fn truth(&mut self, truth: bool) {
-        self.out.push_str(if truth { "true" } else { "false" });
-    }
-
-    fn unsigned(&mut self, number: u64, bits: u32) {
-        self.integer(number, bits);
-    }
-
-    fn signed(&mut self, number: i64, bits: u32) {
-        self.integer(number, bits);
-    }
-
-    fn double(&mut self, number: f64) {
-        let number = JsonTree.double(number);
-        let _ = write!(self.out, "{number}");
-    }
-
-    fn text(&mut self, text: &str) {
-        if text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
-            let _ = write!(self.out, "{}", Json::from(text));
-        } else {
-            self.plain(format_args!("{text}"));
-        }
-    }
-
-    fn plain(&mut self, text: fmt::Arguments<'_>) {
-        let _ = write!(self.out, "\"{text}\"");
-    }
-
-    fn record(&mut self, _: usize) -> bool {
-        self.out.push('{');
-        true
-    }
-
-    fn field(&mut self, first: &mut bool, name: &Name, value: impl FnOnce(&mut Self)) {
-        self.separate(first);
-        self.out.push_str(&name.quoted);
-        value(self);
-    }
-
-    fn end_record(&mut self, _: bool) {
-        self.out.push('}');
-    }
-
-    fn list(&mut self, _: usize) -> bool {
-        self.out.push('[');
-        true
-    }
-
-    fn item(&mut self, first: &mut bool, value: impl FnOnce(&mut Self)) {
-        self.separate(first);
-        value(self);
-    }
-
-    fn end_list(&mut self, _: bool) {
-        self.out.push(']');
     }
 }

@@ -12,6 +12,7 @@ mod encode;
 mod error;
 mod form;
 mod input;
+mod json;
 mod leaf;
 mod number;
 mod pb;

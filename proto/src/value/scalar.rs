@@ -1,9 +1,9 @@
 //! One number or text in bytes: where its bits are, and what they mean.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::address::{HEX, Hex, Mac};
+use super::address::HEX;
 use super::form::Form;
 use super::schema::{ByteOrder, EnumValue};
 
@@ -158,6 +158,7 @@ impl Scalar {
     }
 
     /// Gives the value to whatever builds the outcome.
+    #[inline]
     pub(super) fn render<F: Form>(&self, at: &[u8], form: &mut F) -> F::Value {
         let bits = self.load.bits();
         match &self.meaning {
@@ -169,9 +170,7 @@ impl Scalar {
             }
             Meaning::Unsigned => form.unsigned(self.load.get(at), bits),
             Meaning::Signed => form.signed(extend(self.load.get(at), bits).cast_signed(), bits),
-            Meaning::HexNumber | Meaning::Pointer => {
-                form.plain(format_args!("{:#x}", self.load.get_wide(at)))
-            }
+            Meaning::HexNumber | Meaning::Pointer => form.hex_number(self.load.get_wide(at)),
             Meaning::Bool => match self.load.get_wide(at) {
                 0 => form.truth(false),
                 1 => form.truth(true),
@@ -196,18 +195,15 @@ impl Scalar {
             Meaning::Float => self.render_float(at, form),
             Meaning::Text => match text(self.raw(at)) {
                 Some(text) => form.text(text),
-                None => form.plain(format_args!("{}", Hex(self.raw(at)))),
+                None => form.hex(self.raw(at)),
             },
-            Meaning::Ipv4 => {
-                let octets = chunk::<4>(at).unwrap_or_default();
-                form.plain(format_args!("{}", Ipv4Addr::from(octets)))
-            }
+            Meaning::Ipv4 => form.ipv4(chunk(at).unwrap_or_default()),
             Meaning::Ipv6 => {
                 let octets = chunk::<16>(at).unwrap_or_default();
                 form.plain(format_args!("{}", Ipv6Addr::from(octets)))
             }
-            Meaning::Mac => form.plain(format_args!("{}", Mac(chunk(at).unwrap_or_default()))),
-            Meaning::Opaque => form.plain(format_args!("{}", Hex(self.raw(at)))),
+            Meaning::Mac => form.mac(chunk(at).unwrap_or_default()),
+            Meaning::Opaque => form.hex(self.raw(at)),
         }
     }
 

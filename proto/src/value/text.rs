@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json};
 use super::address::{HEX, Hex};
 use super::decode;
 use super::error::{EncodeError, Problem, shorten};
-use super::form::{JsonText, JsonTree};
+use super::form::JsonTree;
+use super::json::JsonText;
 use super::number::Whole;
 use super::plan::{Plan, Shape, Step, fields};
 use super::scalar::{Meaning, Scalar};
@@ -29,7 +30,6 @@ impl Plan {
         if self.check(bytes).is_err() {
             return Hex(bytes).to_string();
         }
-        let mut out = String::new();
         if let Shape::Scalar(scalar) = &self.steps[0].shape {
             return match (&scalar.meaning, scalar.render(bytes, &mut JsonTree)) {
                 // A bare digit is a number.
@@ -38,8 +38,9 @@ impl Plan {
                 (_, json) => json.to_string(),
             };
         }
+        let mut out = Vec::new();
         decode::part(&self.steps, 0, bytes, &mut JsonText { out: &mut out, quote_large: false });
-        out
+        String::from_utf8(out).unwrap_or_else(|_| Hex(bytes).to_string())
     }
 
     /// A value that `parse` takes, with made-up contents: for help and error messages. Cut short

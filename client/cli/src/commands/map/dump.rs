@@ -32,14 +32,23 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         let text = format!("map {} was replaced by one of another size; try again", info.name);
         return Err(Failure::new(Exit::Conflict, text));
     }
+    let (is_json, mut object) = (view.is_json(), Vec::new());
+    let mut print = |key: &[u8], cpu: usize, value: &[u8]| {
+        if !is_json {
+            return printer.row(view.cells(key, cpu, value));
+        }
+        object.clear();
+        view.write_json(key, cpu, value, &mut object);
+        printer.object(&object)
+    };
     while let Some(chunk) = entries.next_chunk().await? {
         for (key, value) in chunk.iter() {
             if parts == EntryParts::Keys {
-                printer.row(view.cells(key, 0, &[]))?;
+                print(key, 0, &[])?;
                 continue;
             }
             for (cpu, value) in layout.values(value).enumerate() {
-                printer.row(view.cells(key, cpu, value))?;
+                print(key, cpu, value)?;
             }
         }
     }
