@@ -3,6 +3,7 @@
 //! The bytes may come from an uploaded object before the kernel has seen them, so nothing in them
 //! is trusted: no input makes this panic, recurse without end, or grow beyond a bound.
 
+mod hint;
 mod raw;
 mod types;
 
@@ -10,6 +11,8 @@ use bpfgate_proto::value::{Display, Kind, Plan, Schema, SchemaSource, Type};
 
 use raw::{Btf, Kind as RawKind};
 use types::Compiler;
+
+pub use hint::Tag;
 
 /// Why BTF cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +105,22 @@ pub fn compile_schema(
         value: side(value_type_id, value_size)?,
         source: SchemaSource::Btf,
     })
+}
+
+/// What the author has noted for us on the type with that id and on its parts, in order of
+/// declaration: `__attribute__((btf_decl_tag("bpfgate:…")))`. Nothing if the API cannot carry the
+/// type.
+pub fn tags(btf: &[u8], type_id: u32) -> Result<Vec<Tag>, BtfError> {
+    let btf = Btf::parse(btf)?;
+    if type_id == 0 || !btf.has_tags() {
+        return Ok(Vec::new());
+    }
+    let mut compiler = Compiler::new(&btf);
+    match compiler.ty(type_id) {
+        Ok(_) => Ok(compiler.into_tags()),
+        Err(BtfError::TooDeep { .. } | BtfError::TooLarge { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The global variables of all sections.

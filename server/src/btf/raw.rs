@@ -13,6 +13,10 @@ const HEADER: usize = 24;
 const NAME_MAX: usize = 512;
 /// The kernel's `BTF_MAX_SIZE`.
 const SIZE_MAX: usize = 16 << 20;
+/// What the declaration tags that are for us start with.
+const TAG_PREFIX: &str = "bpfgate:";
+/// Member number of a declaration tag for the type itself: -1.
+const WHOLE: u32 = u32::MAX;
 
 /// A parsed blob.
 pub(super) struct Btf<'a> {
@@ -21,6 +25,8 @@ pub(super) struct Btf<'a> {
     strings: &'a [u8],
     /// Where each type starts in `types`; the first has id 1.
     starts: Vec<u32>,
+    /// Declaration tags that are for us, sorted: whose, of which member, offset of the text.
+    tags: Vec<[u32; 3]>,
 }
 
 /// What a type is.
@@ -138,7 +144,7 @@ impl<'a> Btf<'a> {
         };
         let types = section(8, 12, "the section of types")?;
         let strings = section(16, 20, "the section of names")?;
-        let mut btf = Self { big_endian, types, strings, starts: Vec::new() };
+        let mut btf = Self { big_endian, types, strings, starts: Vec::new(), tags: Vec::new() };
         btf.index()?;
         Ok(btf)
     }
@@ -152,12 +158,36 @@ impl<'a> Btf<'a> {
             let info = word(&header[4..], self.big_endian);
             let kind = kind_of(info).ok_or(BtfError::Kind { id, kind: info >> 24 & 0x1f })?;
             self.starts.push(u32::try_from(start).unwrap_or(u32::MAX));
+            if kind == Kind::DeclarationTag {
+                let field = |at: usize| {
+                    self.types.get(start + at..).map_or(0, |bytes| word(bytes, self.big_endian))
+                };
+                let (name, target, member) = (field(0), field(8), field(12));
+                if self.name(name).is_ok_and(|text| text.starts_with(TAG_PREFIX)) {
+                    self.tags.push([target, member, name]);
+                }
+            }
             start += 12 + 4 * kind.words((info & 0xffff) as usize);
         }
         if start > self.types.len() {
             return Err(BtfError::Truncated { what: "the last type" });
         }
+        self.tags.sort_unstable();
         Ok(())
+    }
+
+    /// Whether anything in it has a tag that is for us.
+    pub(super) fn has_tags(&self) -> bool {
+        !self.tags.is_empty()
+    }
+
+    /// What stands behind "bpfgate:" in the declaration tags of a type, or of a member of it.
+    pub(super) fn tags(&self, id: u32, member: Option<u32>) -> impl Iterator<Item = &'a str> {
+        let whose = [id, member.unwrap_or(WHOLE)];
+        let start = self.tags.partition_point(|&[id, member, _]| [id, member] < whose);
+        let own =
+            self.tags[start..].iter().take_while(move |&&[id, member, _]| [id, member] == whose);
+        own.filter_map(|&[.., name]| self.name(name).ok()?.strip_prefix(TAG_PREFIX))
     }
 
     /// The type with that id; ids start at 1.

@@ -252,6 +252,79 @@ fn clang_is_understood() {
 }
 
 #[test]
+fn notes_of_the_author_say_how_values_are_shown() {
+    let btf = object(
+        r#"
+        #define NOTE(text) __attribute__((btf_decl_tag("bpfgate:" text)))
+        typedef unsigned char __u8; typedef unsigned int __u32; typedef unsigned long long __u64;
+        typedef __u32 ip_t NOTE("ipv4"); typedef ip_t far_t; typedef far_t plain_t NOTE("hex");
+        struct ether { __u8 octets[6]; } NOTE("mac");
+        struct row { __u64 bytes NOTE("counter=By"); far_t peer; };
+        struct flow {
+            __u32 source NOTE("ipv4"); __u32 many[2] NOTE("ipv4"); __u32 six[4] NOTE("ipv6");
+            __u8 mac[2][6] NOTE("mac"); __u8 blob[4] NOTE("hex"); __u64 cookie NOTE("hex");
+            struct ether at; const volatile far_t far; plain_t near; struct row rows[2];
+            __u64 wrong NOTE("ipv4"); __u64 packets NOTE("counter=packets") NOTE("x");
+            __u32 foreign __attribute__((btf_decl_tag("somebody:ipv4")));
+        };
+        struct flow flow NOTE("whole"); __u32 limit NOTE("ipv4");
+        int use(void) { return flow.source + limit; }
+    "#,
+    );
+    let ty = named_type(&btf, "struct flow").unwrap();
+    let plan = Plan::compile(&ty).unwrap();
+    let mut bytes = vec![1; plan.size()];
+    bytes[..4].copy_from_slice(&[10, 0, 0, 1]);
+    let expected = serde_json::json!({
+        "source": "10.0.0.1", "many": ["1.1.1.1", "1.1.1.1"], "six": "101:101:101:101:101:101:101:101",
+        "mac": ["01:01:01:01:01:01", "01:01:01:01:01:01"], "blob": "hex:01010101",
+        "cookie": "0x101010101010101", "at": "01:01:01:01:01:01", "far": "1.1.1.1",
+        "near": "0x1010101",
+        "rows": [
+            {"bytes": "72340172838076673", "peer": "1.1.1.1"},
+            {"bytes": "72340172838076673", "peer": "1.1.1.1"},
+        ],
+        "wrong": "72340172838076673", "packets": "72340172838076673", "foreign": 16_843_009,
+    });
+    assert_eq!(plan.decode(&bytes).unwrap(), expected);
+
+    let raw = Btf::parse(&btf).unwrap();
+    let section = raw.ids().find(|&id| {
+        let entry = raw.entry(id).unwrap();
+        entry.kind == RawKind::DataSection && entry.rows::<3>().count() == 2
+    });
+    let found = tags(&btf, section.unwrap()).unwrap();
+    let has = |path: &str, text: &str| {
+        found.iter().any(|tag| (tag.path.as_str(), tag.text.as_str()) == (path, text))
+    };
+    assert!(has("flow.rows[].bytes", "counter=By") && has("flow.packets", "counter=packets"));
+    assert!(has("flow.packets", "x") && has("flow", "whole") && has("limit", "ipv4"), "{found:?}");
+    assert!(has("flow.at", "mac") && has("flow.far", "ipv4") && has("flow.rows[].peer", "ipv4"));
+    assert!(found.iter().all(|tag| !tag.path.contains("foreign")), "{found:?}");
+    let limit = variables(&btf).unwrap().into_iter().find(|found| found.name == "limit").unwrap();
+    assert_eq!(Plan::compile(&limit.ty).unwrap().show(&[10, 0, 0, 2]), "10.0.0.2");
+    assert_eq!(tags(&btf, 0), Ok(vec![]));
+}
+
+#[test]
+fn more_notes_than_anyone_writes_are_no_burden() {
+    let mut writer = Writer::default();
+    let int = writer.int("unsigned int", 4, U32);
+    let fields: Vec<_> = (0..1000).map(|at| ("f", int, at * 32)).collect();
+    let record = writer.record("r", 0, 4000, &fields);
+    for member in [0, 1, u32::MAX] {
+        for _ in 0..30_000 {
+            writer.ty("bpfgate:hex", 17, 0, if member == 1 { int } else { record }, &[member]);
+        }
+    }
+    for _ in 0..30_000 {
+        writer.ty("bpfgate:hex", 17, 0, int, &[u32::MAX]);
+    }
+    assert_eq!(value(&writer, record, 4000), Type::opaque(4000));
+    assert_eq!(tags(&writer.blob(), record), Ok(vec![]));
+}
+
+#[test]
 fn the_kernels_own_btf_is_understood() {
     let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
         println!("skipped: this kernel has no BTF of its own");

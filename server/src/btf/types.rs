@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bpfgate_proto::value::{Display, Encoding, EnumValue, Field, Kind, Type};
 
 use super::BtfError;
+use super::hint::{self, Tag};
 use super::raw::{Btf, Entry, Kind as RawKind};
 
 /// The API carries no deeper trees.
@@ -20,6 +21,9 @@ const POINTER_SIZE: u32 = 8;
 pub(super) struct Compiler<'a> {
     btf: &'a Btf<'a>,
     nodes: usize,
+    /// Of the part at hand.
+    path: String,
+    tags: Vec<Tag>,
 }
 
 /// A type behind its typedefs and qualifiers.
@@ -34,14 +38,28 @@ struct Resolved<'a> {
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(btf: &'a Btf<'a>) -> Self {
-        Self { btf, nodes: 0 }
+        Self { btf, nodes: 0, path: String::new(), tags: Vec::new() }
     }
 
     pub(super) fn ty(&mut self, id: u32) -> Result<Type, BtfError> {
         self.part(id, 1)
     }
 
+    /// Those met on the way.
+    pub(super) fn into_tags(self) -> Vec<Tag> {
+        self.tags
+    }
+
     fn part(&mut self, id: u32, depth: u32) -> Result<Type, BtfError> {
+        let mut ty = self.bare(id, depth)?;
+        if self.btf.has_tags() {
+            self.follow_tags(id, &mut ty)?;
+        }
+        Ok(ty)
+    }
+
+    /// The type without what its tags say of it.
+    fn bare(&mut self, id: u32, depth: u32) -> Result<Type, BtfError> {
         if depth > MAX_DEPTH {
             return Err(BtfError::TooDeep { id });
         }
@@ -75,7 +93,7 @@ impl<'a> Compiler<'a> {
             RawKind::Struct | RawKind::Union => {
                 let is_union = entry.kind == RawKind::Union;
                 let name = telling(if is_union { "union" } else { "struct" });
-                let fields = self.fields(&entry, depth)?;
+                let fields = self.fields(id, &entry, depth)?;
                 Type { name, size, kind: Kind::Record { is_union, fields } }
             }
             RawKind::Enum | RawKind::Enum64 => {
@@ -99,6 +117,44 @@ impl<'a> Compiler<'a> {
     fn count(&mut self, id: u32, nodes: usize) -> Result<(), BtfError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES { Err(BtfError::TooLarge { id }) } else { Ok(()) }
+    }
+
+    /// The tags of the type and of the typedefs that lead to it; the outermost has the last word.
+    fn follow_tags(&mut self, start: u32, ty: &mut Type) -> Result<(), BtfError> {
+        let mut way = Vec::new();
+        let mut id = start;
+        while let Ok(entry) = self.btf.entry(id)
+            && way.len() < MAX_HOPS as usize
+        {
+            way.push(id);
+            match entry.kind {
+                RawKind::Typedef | RawKind::Qualifier => id = entry.size_or_type,
+                _ => break,
+            }
+        }
+        way.into_iter().rev().try_for_each(|id| self.tag(id, None, ty))
+    }
+
+    /// The tags of one type, or of one of its members.
+    fn tag(&mut self, id: u32, member: Option<u32>, ty: &mut Type) -> Result<(), BtfError> {
+        for text in self.btf.tags(id, member) {
+            self.count(id, 1 + (self.path.len() + text.len()) / 64)?;
+            if let Some(display) = hint::display(text) {
+                hint::show(ty, display);
+            }
+            self.tags.push(Tag { path: self.path.clone(), text: text.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Goes down into a part; returns the path's length to cut it back to.
+    fn enter(&mut self, name: &str) -> usize {
+        let before = self.path.len();
+        if !self.path.is_empty() && !name.is_empty() && name != "[]" {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        before
     }
 
     fn resolve(&self, start: u32) -> Result<Resolved<'a>, BtfError> {
@@ -129,17 +185,27 @@ impl<'a> Compiler<'a> {
         depth: u32,
     ) -> Result<Type, BtfError> {
         let [element, _, length] = entry.row();
+        let before = self.enter("[]");
         let element = self.part(element, depth + 1)?;
+        self.path.truncate(before);
         let size = element.size.checked_mul(length).ok_or(BtfError::TooLarge { id })?;
         let kind = Kind::Array { element: Box::new(element), length, display: Display::Plain };
         Ok(Type { name: typedef.to_owned(), size, kind })
     }
 
-    fn fields(&mut self, entry: &Entry<'_>, depth: u32) -> Result<Vec<Field>, BtfError> {
+    fn fields(
+        &mut self,
+        record: u32,
+        entry: &Entry<'_>,
+        depth: u32,
+    ) -> Result<Vec<Field>, BtfError> {
         let mut fields = Vec::new();
-        for [name, id, offset] in entry.rows() {
+        for (member, [name, id, offset]) in (0..).zip(entry.rows()) {
             let name = self.btf.name(name)?.to_owned();
-            let ty = self.part(id, depth + 1)?;
+            let before = self.enter(&name);
+            let mut ty = self.part(id, depth + 1)?;
+            self.tag(record, Some(member), &mut ty)?;
+            self.path.truncate(before);
             let (bit_offset, bit_size) = if entry.flag {
                 (offset & 0xff_ffff, offset >> 24)
             } else {
@@ -194,11 +260,14 @@ impl<'a> Compiler<'a> {
         for [variable, offset, size] in entry.rows() {
             let name = self.btf.name(self.btf.entry(variable)?.name)?;
             // One variable that is too much does not hide the others.
-            let before = self.nodes;
-            let ty = match self.part(variable, depth + 1) {
+            let (before, shorter, tags) = (self.nodes, self.enter(name), self.tags.len());
+            let part = self.part(variable, depth + 1);
+            self.path.truncate(shorter);
+            let ty = match part {
                 Ok(ty) if ty.size == size => ty,
                 Ok(_) | Err(BtfError::TooDeep { .. } | BtfError::TooLarge { .. }) => {
                     self.nodes = before;
+                    self.tags.truncate(tags);
                     self.count(variable, 1)?;
                     Type::opaque(size)
                 }
