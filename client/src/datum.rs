@@ -60,5 +60,8 @@ into_oneof! {
     bpfgate_proto::v1::lookup_request::Key { RawKey, TypedKey },
     bpfgate_proto::v1::update_request::Key { RawKey, TypedKey },
     bpfgate_proto::v1::delete_request::Key { RawKey, TypedKey },
+    bpfgate_proto::v1::lookup_and_delete_request::Key { RawKey, TypedKey },
     bpfgate_proto::v1::update_request::Value { RawValue, TypedValue },
+    bpfgate_proto::v1::push_request::Value { RawValue, TypedValue },
+    bpfgate_proto::v1::peek_request::Value { RawValue, TypedValue },
 }

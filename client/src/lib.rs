@@ -38,6 +38,7 @@ mod layout;
 mod links;
 mod maps;
 mod objects;
+mod queues;
 mod rpc_error;
 mod selector;
 mod watch;

@@ -79,6 +79,24 @@ impl MapService for Script {
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
         self.refuse()
     }
+    async fn lookup_and_delete(
+        &self,
+        _: Request<v1::LookupAndDeleteRequest>,
+    ) -> Answer<v1::LookupAndDeleteResponse> {
+        self.refuse()
+    }
+    async fn push(&self, _: Request<v1::PushRequest>) -> Answer<v1::PushResponse> {
+        self.refuse()
+    }
+    async fn pop(&self, _: Request<v1::PopRequest>) -> Answer<v1::PopResponse> {
+        self.refuse()
+    }
+    async fn peek(&self, _: Request<v1::PeekRequest>) -> Answer<v1::PeekResponse> {
+        self.refuse()
+    }
+    async fn freeze(&self, _: Request<v1::FreezeRequest>) -> Answer<v1::FreezeResponse> {
+        self.refuse()
+    }
 }
 
 fn iterate_header() -> Iterate {

@@ -5,6 +5,11 @@ use std::os::fd::BorrowedFd;
 use super::Error;
 use crate::sys::{self, MapAttr, MapBtf, ObjName};
 
+/// Memory as entries come, not all at the start.
+pub(super) const BPF_F_NO_PREALLOC: u32 = 1;
+/// The values can be mapped into memory.
+pub(super) const BPF_F_MMAPABLE: u32 = 1 << 10;
+
 /// What to make a map of.
 #[derive(Debug, Clone, Default)]
 pub struct MapRequest {

@@ -7,6 +7,7 @@ mod attach;
 mod create;
 mod load;
 mod open;
+mod specimen;
 mod target;
 mod uprobe;
 
@@ -16,6 +17,7 @@ pub use attach::{Attachment, attach};
 pub use create::{MapRequest, create_map};
 pub use load::{Loaded, LoadedProgram, load, program_type_name};
 pub use open::{btf_of, open_id, open_pin};
+pub use specimen::{Specimen, specimen};
 pub use target::{Rate, Target, XdpMode};
 
 pub use crate::elf::Direction;

@@ -1,12 +1,10 @@
-//! Which operations a map has. What can be asked of the kernel without changing the map is
-//! asked; the rest goes by type, because an update has no dry run.
+//! Which operations a map has, as the kernel answered: see [`probe`](super::probe).
 
-use aya_obj::generated::bpf_map_type as types;
-
+use super::{kind, probe};
 use crate::sys;
 
 /// Which operations a map has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "a matrix's row is one")]
 pub struct Capabilities {
     /// Read an entry.
@@ -15,136 +13,108 @@ pub struct Capabilities {
     pub update: bool,
     /// Remove an entry.
     pub delete: bool,
+    /// Read an entry and remove it.
+    pub lookup_and_delete: bool,
+    /// Add a value.
+    pub push: bool,
+    /// Read the next value and remove it.
+    pub pop: bool,
+    /// Read the next value, or ask for one.
+    pub peek: bool,
     /// Read the whole map.
     pub iterate: bool,
     /// In batches.
     pub batch_lookup: bool,
+    /// Write in batches.
+    pub batch_update: bool,
+    /// Remove in batches.
+    pub batch_delete: bool,
+    /// Forbid writes for good.
+    pub freeze: bool,
+    /// Give it a path.
+    pub pin: bool,
     /// Follow its numbers.
     pub watch_counters: bool,
+    /// Follow its records.
+    pub watch_events: bool,
+    /// Values have a spin lock.
+    pub lock: bool,
+    /// Values are read through memory that the kernel shares.
+    pub mmap: bool,
 }
 
 impl Capabilities {
     /// For people: "lookup, update".
     pub fn list(&self) -> String {
         // No `..`: an operation added above must be named here.
-        let Self { lookup, update, delete, iterate, batch_lookup: _, watch_counters } = *self;
+        let Self {
+            lookup,
+            update,
+            delete,
+            lookup_and_delete,
+            push,
+            pop,
+            peek,
+            iterate,
+            batch_lookup: _,
+            batch_update: _,
+            batch_delete: _,
+            freeze,
+            pin,
+            watch_counters,
+            watch_events,
+            lock: _,
+            mmap: _,
+        } = *self;
         let named = [
             (lookup, "lookup"),
             (update, "update"),
             (delete, "delete"),
+            (lookup_and_delete, "lookup-and-delete"),
+            (push, "push"),
+            (pop, "pop"),
+            (peek, "peek"),
             (iterate, "iterate"),
+            (freeze, "freeze"),
+            (pin, "pin"),
             (watch_counters, "watch counters"),
+            (watch_events, "watch events"),
         ];
         let has: Vec<_> = named.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-        if has.is_empty() { "nothing that this agent serves yet".into() } else { has.join(", ") }
+        if has.is_empty() { "nothing that this agent serves".into() } else { has.join(", ") }
     }
 }
 
-/// How user space reaches the entries of a type.
-enum Access {
-    /// By key, and keys come and go.
-    Keyed,
-    /// By index, and every index is always there.
-    Indexed,
-    /// By key, but the values are the kernel's own numbers for what was put in.
-    Reference,
-    /// Not by lookup: queues, ring buffers, storage, arenas.
-    Other,
-}
-
-fn access(map_type: u32) -> Access {
-    const KEYED: [types; 5] = [
-        types::BPF_MAP_TYPE_HASH,
-        types::BPF_MAP_TYPE_LRU_HASH,
-        types::BPF_MAP_TYPE_PERCPU_HASH,
-        types::BPF_MAP_TYPE_LRU_PERCPU_HASH,
-        types::BPF_MAP_TYPE_LPM_TRIE,
-    ];
-    const INDEXED: [types; 2] = [types::BPF_MAP_TYPE_ARRAY, types::BPF_MAP_TYPE_PERCPU_ARRAY];
-    const REFERENCE: [types; 2] =
-        [types::BPF_MAP_TYPE_ARRAY_OF_MAPS, types::BPF_MAP_TYPE_HASH_OF_MAPS];
-    let is = |list: &[types]| list.iter().any(|&kind| kind as u32 == map_type);
-    if is(&KEYED) {
-        Access::Keyed
-    } else if is(&INDEXED) {
-        Access::Indexed
-    } else if is(&REFERENCE) {
-        Access::Reference
-    } else {
-        Access::Other
-    }
-}
-
-/// Whether every index below `max_entries` is there and none beyond it.
-pub(super) fn is_indexed(map_type: u32) -> bool {
-    matches!(access(map_type), Access::Indexed)
-}
-
-/// Which operations a map has. `writable` is false for one that the agent does not own.
-pub(super) fn of(map: &sys::Map, writable: bool) -> Capabilities {
-    let access = access(map.info().map_type);
-    let reads = !matches!(access, Access::Other);
-    let counts = matches!(access, Access::Keyed | Access::Indexed);
+/// Which operations a map has. One that the agent does not own can only be read. Blocking: the
+/// first map of a type makes another to learn from.
+pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
+    let map_type = map.info().map_type;
+    let answers = probe::type_answers(map);
+    let access = map.access().unwrap_or(sys::Access { read: false, write: false });
+    let reads = access.read;
+    let writes = access.write && owned;
+    let takes = access.read && writes;
+    let keyed = map.key_len() > 0;
+    let looks_up = reads && probe::lookup(map).unwrap_or(answers.lookup);
+    let lookup = keyed && looks_up;
+    let iterate = lookup && answers.next_key;
     Capabilities {
-        lookup: reads,
-        update: writable && counts,
-        delete: writable && matches!(access, Access::Keyed),
-        iterate: reads,
-        batch_lookup: reads && map.has_lookup_batch(),
-        watch_counters: counts,
-    }
-}
-
-/// As bpftool names it: `percpu_hash`; `type 40` for one that is newer than this agent.
-pub fn type_name(map_type: u32) -> String {
-    const NAMES: [&str; 34] = [
-        "unspec",
-        "hash",
-        "array",
-        "prog_array",
-        "perf_event_array",
-        "percpu_hash",
-        "percpu_array",
-        "stack_trace",
-        "cgroup_array",
-        "lru_hash",
-        "lru_percpu_hash",
-        "lpm_trie",
-        "array_of_maps",
-        "hash_of_maps",
-        "devmap",
-        "sockmap",
-        "cpumap",
-        "xskmap",
-        "sockhash",
-        "cgroup_storage",
-        "reuseport_sockarray",
-        "percpu_cgroup_storage",
-        "queue",
-        "stack",
-        "sk_storage",
-        "devmap_hash",
-        "struct_ops",
-        "ringbuf",
-        "inode_storage",
-        "task_storage",
-        "bloom_filter",
-        "user_ringbuf",
-        "cgrp_storage",
-        "arena",
-    ];
-    NAMES
-        .get(map_type as usize)
-        .map_or_else(|| format!("type {map_type}"), |name| (*name).to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_type_keeps_its_number() {
-        assert_eq!(type_name(33), "arena");
-        assert_eq!(type_name(34), "type 34");
+        lookup,
+        update: keyed && writes && answers.update,
+        delete: keyed && writes && answers.delete,
+        lookup_and_delete: keyed && takes && answers.take,
+        push: !keyed && writes && answers.update,
+        pop: !keyed && takes && answers.take,
+        peek: !keyed && looks_up,
+        iterate,
+        batch_lookup: iterate && map.has_lookup_batch(),
+        batch_update: false,
+        batch_delete: false,
+        freeze: writes && probe::freeze(map),
+        pin: false,
+        watch_counters: iterate && kind::has_counters(map_type),
+        watch_events: false,
+        lock: reads && probe::lock(map),
+        mmap: false,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::capability::is_indexed;
+use super::kind::{is_indexed, is_sockmap, keys_are_descriptors, type_name, values_are_references};
 use super::{Error, Map};
 use crate::sys::{ENOTSUPP, UpdateFlags};
 
@@ -27,14 +27,30 @@ pub enum UpdateMode {
     Exist,
 }
 
+/// What to do about a spin lock in the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Take it where there is one, so that nobody sees half of a value.
+    IfAny,
+    /// Leave it alone.
+    Unlocked,
+}
+
 impl Map {
     /// The value of a key: one, or one for each CPU at [`Map::cpu_stride`].
-    pub fn lookup(&self, key: &[u8], cpu: CpuMode) -> Result<Vec<u8>, Error> {
+    pub fn lookup(&self, key: &[u8], cpu: CpuMode, locking: Locking) -> Result<Vec<u8>, Error> {
         self.require(self.capabilities().lookup, "lookup")?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
-        retrying(|| self.sys().lookup(key, &mut value))
-            .map_err(|source| self.entry_error("look up an entry of", key, source))?;
+        let locked = self.locks(locking);
+        retrying(|| {
+            if locked {
+                self.sys().lookup_locked(key, &mut value)
+            } else {
+                self.sys().lookup(key, &mut value)
+            }
+        })
+        .map_err(|source| self.entry_error("look up an entry of", key, source))?;
         match cpu {
             CpuMode::Each => Ok(value),
             CpuMode::Sum => self.sum(value),
@@ -43,10 +59,19 @@ impl Map {
 
     /// Writes an entry. For a per-CPU map `value` is one for all CPUs, or one for each at
     /// [`Map::cpu_stride`].
-    pub fn update(&self, key: &[u8], value: &[u8], mode: UpdateMode) -> Result<(), Error> {
+    pub fn update(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        mode: UpdateMode,
+        locking: Locking,
+    ) -> Result<(), Error> {
         self.require_writable()?;
         self.require(self.capabilities().update, "update")?;
         self.check_key(key)?;
+        if values_are_references(self.sys().info().map_type) {
+            return Err(self.needs_reference("value"));
+        }
         let spread;
         let value = match self.sys().cpus() {
             Some(cpus) if value.len() == self.value_size() => {
@@ -65,6 +90,7 @@ impl Map {
             UpdateMode::NoExist => UpdateFlags::NOEXIST,
             UpdateMode::Exist => UpdateFlags::EXIST,
         };
+        let flags = if self.locks(locking) { flags.locked() } else { flags };
         retrying(|| self.sys().update(key, value, flags))
             .map_err(|source| self.entry_error("update an entry of", key, source))
     }
@@ -74,8 +100,57 @@ impl Map {
         self.require_writable()?;
         self.require(self.capabilities().delete, "delete")?;
         self.check_key(key)?;
-        retrying(|| self.sys().delete(key))
-            .map_err(|source| self.entry_error("delete an entry of", key, source))
+        retrying(|| self.sys().delete(key)).map_err(|source| match source.raw_os_error() {
+            // What a map of sockets says of a slot that holds none.
+            Some(libc::EINVAL) if is_sockmap(self.sys().info().map_type) => self.entry_error(
+                "delete an entry of",
+                key,
+                io::Error::from_raw_os_error(libc::ENOENT),
+            ),
+            _ => self.entry_error("delete an entry of", key, source),
+        })
+    }
+
+    /// The value of a key, which is removed. Nothing is removed if the answer could not be given.
+    pub fn lookup_and_delete(
+        &self,
+        key: &[u8],
+        cpu: CpuMode,
+        locking: Locking,
+    ) -> Result<Vec<u8>, Error> {
+        self.require_writable()?;
+        self.require(self.capabilities().lookup_and_delete, "lookup-and-delete")?;
+        self.check_key(key)?;
+        let mut value = vec![0; self.sys().value_len()];
+        if cpu == CpuMode::Sum {
+            self.sum(value.clone())?;
+        }
+        let locked = self.locks(locking);
+        retrying(|| self.sys().lookup_and_delete(key, &mut value, locked))
+            .map_err(|source| self.entry_error("take an entry out of", key, source))?;
+        match cpu {
+            CpuMode::Each => Ok(value),
+            CpuMode::Sum => self.sum(value),
+        }
+    }
+
+    /// Forbids writes through bpf(2) for good, the agent's own too.
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.require_writable()?;
+        self.require(self.capabilities().freeze, "freeze")?;
+        retrying(|| self.sys().freeze()).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) => Error::InUse {
+                what: "map",
+                name: self.text().to_owned(),
+                by: "it is being written to, or mapped into a process for writing".to_owned(),
+            },
+            _ => self.entry_error("freeze", &[], source),
+        })
+    }
+
+    /// Whether reads and writes take the value's lock.
+    pub(super) fn locks(&self, locking: Locking) -> bool {
+        locking == Locking::IfAny && self.capabilities().lock
     }
 
     /// The sum over CPUs; a map that is not per-CPU has only itself to sum.
@@ -102,20 +177,24 @@ impl Map {
         }
         Err(Error::Unsupported {
             map: self.text().to_owned(),
-            map_type: super::capability::type_name(self.sys().info().map_type),
+            map_type: type_name(self.sys().info().map_type),
             operation,
             has: self.capabilities().list(),
         })
     }
 
-    fn require_writable(&self) -> Result<(), Error> {
+    pub(super) fn require_writable(&self) -> Result<(), Error> {
         if self.name().is_some() {
             return Ok(());
         }
         Err(Error::ReadOnly { map: self.text().to_owned() })
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+    /// That a key has the map's size, and is not the number of one of the agent's descriptors.
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+        if keys_are_descriptors(self.sys().info().map_type) {
+            return Err(self.needs_reference("key"));
+        }
         let want = self.sys().key_len();
         if key.len() == want {
             return Ok(());
@@ -123,7 +202,12 @@ impl Map {
         Err(self.bad_length("key", key.len(), want.to_string()))
     }
 
-    fn bad_length(&self, what: &'static str, got: usize, want: String) -> Error {
+    fn needs_reference(&self, what: &'static str) -> Error {
+        let map_type = type_name(self.sys().info().map_type);
+        Error::NeedsReference { map: self.text().to_owned(), map_type, what }
+    }
+
+    pub(super) fn bad_length(&self, what: &'static str, got: usize, want: String) -> Error {
         Error::Length { map: self.text().to_owned(), what, got, want }
     }
 
@@ -166,7 +250,7 @@ impl Map {
             Some(libc::EPERM) => Error::Frozen { map },
             Some(ENOTSUPP | libc::EOPNOTSUPP) => Error::Unsupported {
                 map,
-                map_type: super::capability::type_name(info.map_type),
+                map_type: type_name(info.map_type),
                 operation: attempt,
                 has: self.capabilities().list(),
             },
@@ -180,7 +264,7 @@ fn is_contention(error: &io::Error) -> bool {
 }
 
 /// A bucket's lock can be taken by a program that this call interrupted.
-fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     const TRIES: u32 = 8;
     for _ in 1..TRIES {
         match attempt() {

@@ -112,6 +112,31 @@ pub enum Error {
         /// The map as the caller named it.
         map: String,
     },
+    /// Nothing to take.
+    #[error("map {map} is empty")]
+    Empty {
+        /// The map as the caller named it.
+        map: String,
+    },
+    /// Something that a bloom filter never saw.
+    #[error("map {map} certainly does not hold that value")]
+    NotInFilter {
+        /// The map as the caller named it.
+        map: String,
+    },
+    /// Bytes where the kernel would take the number of a descriptor.
+    #[error(
+        "the {what}s of map {map}, a {map_type}, refer to something else: name that, because bytes \
+         would be the number of one of the agent's own descriptors"
+    )]
+    NeedsReference {
+        /// The map as the caller named it.
+        map: String,
+        /// As bpftool names it.
+        map_type: String,
+        /// "key" or "value".
+        what: &'static str,
+    },
     /// An entry with that key, and NOEXIST.
     #[error("map {map} has an entry with that key already")]
     KeyExists {

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::map::schema_of;
 use super::object::{Object, Program};
 use super::registry::Registry;
-use super::{About, Error, Identity, Labels, Map, capability};
+use super::{About, Error, Identity, Labels, Map, kind};
 use crate::broker::{self, LoadedProgram, MapRequest, Target};
 use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
 use crate::watch::{CounterKind, CounterSpec};
@@ -204,7 +204,7 @@ pub(super) fn own_target(program: &Program) -> Result<Target, Error> {
 /// What keeps a map from standing in for another: a program is verified against these.
 fn difference(want: &MapPlan, map: &Map) -> Option<String> {
     let have = map.sys().info();
-    let types = |number| capability::type_name(number);
+    let types = |number| kind::type_name(number);
     if have.map_type != want.map_type {
         return Some(format!("it is a {}, not a {}", types(have.map_type), types(want.map_type)));
     }

@@ -4,18 +4,19 @@ use bpfgate_proto::v1 as pb;
 use tonic::Status;
 
 use super::Shared;
-use super::map_convert::{cpu_mode, update_mode};
+use super::map_convert::{cpu_mode, locking, update_mode};
 use super::typed::{key_bytes, typed_value, value_bytes};
+use crate::core::{CpuMode, Error, Map};
 
 pub(super) async fn lookup(
     shared: &Shared,
     request: pb::LookupRequest,
 ) -> Result<pb::LookupResponse, Status> {
-    let pb::LookupRequest { map, key, cpu, typed, unlocked: _ } = request;
+    let pb::LookupRequest { map, key, cpu, typed, unlocked } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(&map).await?;
     let key = key_bytes(&map, key)?;
-    let value = map.lookup(&key, cpu)?;
+    let value = map.lookup(&key, cpu, locking(unlocked))?;
     let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
     Ok(pb::LookupResponse { value: value.into(), typed_value, reference: None })
 }
@@ -24,12 +25,12 @@ pub(super) async fn update(
     shared: &Shared,
     request: pb::UpdateRequest,
 ) -> Result<pb::UpdateResponse, Status> {
-    let pb::UpdateRequest { map, key, value, mode, unlocked: _ } = request;
+    let pb::UpdateRequest { map, key, value, mode, unlocked } = request;
     let mode = update_mode(mode)?;
     let map = shared.find_map(&map).await?;
     let key = key_bytes(&map, key)?;
     let value = value_bytes(&map, value)?;
-    map.update(&key, &value, mode)?;
+    map.update(&key, &value, mode, locking(unlocked))?;
     Ok(pb::UpdateResponse {})
 }
 
@@ -42,4 +43,64 @@ pub(super) async fn delete(
     let key = key_bytes(&map, key)?;
     map.delete(&key)?;
     Ok(pb::DeleteResponse {})
+}
+
+pub(super) async fn lookup_and_delete(
+    shared: &Shared,
+    request: pb::LookupAndDeleteRequest,
+) -> Result<pb::LookupAndDeleteResponse, Status> {
+    let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked } = request;
+    let cpu = cpu_mode(cpu)?;
+    let map = shared.find_map(&map).await?;
+    let key = key_bytes(&map, key)?;
+    check_types(&map, typed)?;
+    let value = map.lookup_and_delete(&key, cpu, locking(unlocked))?;
+    let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
+    Ok(pb::LookupAndDeleteResponse { value: value.into(), typed_value })
+}
+
+pub(super) async fn push(
+    shared: &Shared,
+    request: pb::PushRequest,
+) -> Result<pb::PushResponse, Status> {
+    let pb::PushRequest { map, value, replace_oldest } = request;
+    let map = shared.find_map(&map).await?;
+    let value = value_bytes(&map, value)?;
+    map.push(&value, replace_oldest)?;
+    Ok(pb::PushResponse {})
+}
+
+pub(super) async fn pop(
+    shared: &Shared,
+    request: pb::PopRequest,
+) -> Result<pb::PopResponse, Status> {
+    let pb::PopRequest { map, typed } = request;
+    let map = shared.find_map(&map).await?;
+    check_types(&map, typed)?;
+    let value = map.pop()?;
+    let typed_value = typed.then(|| typed_value(&map, &value, CpuMode::Each)).transpose()?;
+    Ok(pb::PopResponse { value: value.into(), typed_value })
+}
+
+pub(super) async fn peek(
+    shared: &Shared,
+    request: pb::PeekRequest,
+) -> Result<pb::PeekResponse, Status> {
+    let pb::PeekRequest { map, value, typed } = request;
+    let map = shared.find_map(&map).await?;
+    let wanted = match value {
+        Some(value) => Some(value_bytes(&map, Some(value))?),
+        None => None,
+    };
+    let value = map.peek(wanted.as_deref())?;
+    let typed_value = typed.then(|| typed_value(&map, &value, CpuMode::Each)).transpose()?;
+    Ok(pb::PeekResponse { value: value.into(), typed_value })
+}
+
+/// What is taken out must not be lost because nobody can say what it means.
+fn check_types(map: &Map, typed: bool) -> Result<(), Error> {
+    if typed && map.value_plan().is_none() {
+        return Err(Error::NoSchema { map: map.text().to_owned(), what: "value" });
+    }
+    Ok(())
 }

@@ -9,7 +9,8 @@ use super::convert::{counters_from, counters_to, labels_from, labels_to, timesta
 use super::status::invalid;
 use crate::broker::MapRequest;
 use crate::core::{
-    About, Capabilities, CpuMode, CreateMap, Error, Identity, Map, MapFilter, Parts, UpdateMode,
+    About, Capabilities, CpuMode, CreateMap, Error, Identity, Locking, Map, MapFilter, Parts,
+    UpdateMode,
 };
 
 /// A map reference as a request has it.
@@ -124,7 +125,25 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
 }
 
 fn capabilities(core: Capabilities) -> pb::Capabilities {
-    let Capabilities { lookup, update, delete, iterate, batch_lookup, watch_counters } = core;
+    let Capabilities {
+        lookup,
+        update,
+        delete,
+        iterate,
+        batch_lookup,
+        watch_counters,
+        lookup_and_delete,
+        push,
+        pop,
+        peek,
+        freeze,
+        pin,
+        batch_update,
+        batch_delete,
+        watch_events,
+        lock,
+        mmap,
+    } = core;
     pb::Capabilities {
         lookup,
         update,
@@ -132,7 +151,17 @@ fn capabilities(core: Capabilities) -> pb::Capabilities {
         iterate,
         batch_lookup,
         watch_counters,
-        ..pb::Capabilities::default()
+        lookup_and_delete,
+        push,
+        pop,
+        peek,
+        freeze,
+        pin,
+        batch_update,
+        batch_delete,
+        watch_events,
+        lock,
+        mmap,
     }
 }
 
@@ -159,6 +188,11 @@ pub(super) fn cpu_mode(number: i32) -> Result<CpuMode, Status> {
         Ok(pb::CpuMode::Sum) => Ok(CpuMode::Sum),
         Err(_) => Err(invalid("cpu", format!("{number} is no CpuMode"))),
     }
+}
+
+/// A lock is taken unless the caller wants it left alone.
+pub(super) fn locking(unlocked: bool) -> Locking {
+    if unlocked { Locking::Unlocked } else { Locking::IfAny }
 }
 
 pub(super) fn update_mode(number: i32) -> Result<UpdateMode, Status> {

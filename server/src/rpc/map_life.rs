@@ -1,4 +1,4 @@
-//! The life of a map: made, found, described, forgotten.
+//! The life of a map: made, found, described, frozen, forgotten.
 
 use bpfgate_proto::v1 as pb;
 use tonic::Status;
@@ -45,4 +45,13 @@ pub(super) async fn delete(
     let registry = shared.registry.clone();
     blocking(move || registry.delete_map(&name)).await?;
     Ok(pb::DeleteMapResponse {})
+}
+
+pub(super) async fn freeze(
+    shared: &Shared,
+    request: pb::FreezeRequest,
+) -> Result<pb::FreezeResponse, Status> {
+    let map = shared.find_map(&request.map).await?;
+    blocking(move || map.freeze()).await?;
+    Ok(pb::FreezeResponse {})
 }

@@ -71,6 +71,41 @@ impl MapService for Maps {
         reply(entries::delete(&self.0, request.into_inner()).await)
     }
 
+    async fn lookup_and_delete(
+        &self,
+        request: Request<pb::LookupAndDeleteRequest>,
+    ) -> Result<Response<pb::LookupAndDeleteResponse>, Status> {
+        reply(entries::lookup_and_delete(&self.0, request.into_inner()).await)
+    }
+
+    async fn push(
+        &self,
+        request: Request<pb::PushRequest>,
+    ) -> Result<Response<pb::PushResponse>, Status> {
+        reply(entries::push(&self.0, request.into_inner()).await)
+    }
+
+    async fn pop(
+        &self,
+        request: Request<pb::PopRequest>,
+    ) -> Result<Response<pb::PopResponse>, Status> {
+        reply(entries::pop(&self.0, request.into_inner()).await)
+    }
+
+    async fn peek(
+        &self,
+        request: Request<pb::PeekRequest>,
+    ) -> Result<Response<pb::PeekResponse>, Status> {
+        reply(entries::peek(&self.0, request.into_inner()).await)
+    }
+
+    async fn freeze(
+        &self,
+        request: Request<pb::FreezeRequest>,
+    ) -> Result<Response<pb::FreezeResponse>, Status> {
+        reply(map_life::freeze(&self.0, request.into_inner()).await)
+    }
+
     async fn iterate(
         &self,
         request: Request<pb::IterateRequest>,

@@ -136,6 +136,12 @@ fn shape(error: Error) -> Shape {
             shape.with("type", map_type).with("operation", operation).with("has", has)
         }
         Error::NoKey { map } => Shape::new(C::NotFound, "NO_SUCH_KEY").with("map", map),
+        Error::Empty { map } => Shape::new(C::NotFound, "EMPTY").with("map", map),
+        Error::NotInFilter { map } => Shape::new(C::NotFound, "NOT_IN_FILTER").with("map", map),
+        Error::NeedsReference { map, map_type, what } => {
+            let shape = Shape::new(C::FailedPrecondition, "NEEDS_REFERENCE").with("map", map);
+            shape.with("type", map_type).with("what", what)
+        }
         Error::KeyExists { map } => Shape::new(C::AlreadyExists, "KEY_EXISTS").with("map", map),
         Error::OutOfRange { map, index, max_entries } => Shape::new(C::OutOfRange, "OUT_OF_RANGE")
             .with("map", map)

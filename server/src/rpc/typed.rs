@@ -39,6 +39,9 @@ given! {
     pb::update_request::Key { RawKey, TypedKey, KeyReference }
     pb::update_request::Value { RawValue, TypedValue, Reference }
     pb::delete_request::Key { RawKey, TypedKey, KeyReference }
+    pb::lookup_and_delete_request::Key { RawKey, TypedKey }
+    pb::push_request::Value { RawValue, TypedValue }
+    pb::peek_request::Value { RawValue, TypedValue }
 }
 
 /// The bytes of a key.

@@ -65,13 +65,17 @@ attrs! {
         btf_vmlinux_value_type_id: u32,
         map_extra: u64,
     }
-    /// `BPF_MAP_*_ELEM`, `BPF_MAP_GET_NEXT_KEY`, `BPF_MAP_FREEZE`.
+    /// `BPF_MAP_*_ELEM`, `BPF_MAP_GET_NEXT_KEY`.
     Element {
         map_fd: u32,
         pad: u32,
         key: u64,
         value_or_next_key: u64,
         flags: u64,
+    }
+    /// `BPF_MAP_FREEZE`.
+    Freeze {
+        map_fd: u32,
     }
     /// `BPF_MAP_*_BATCH`.
     Batch {

@@ -83,7 +83,7 @@ pub(super) fn raw(fd: BorrowedFd<'_>) -> u32 {
 
 /// Which entries an update may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpdateFlags(u64);
+pub struct UpdateFlags(pub(super) u64);
 
 impl UpdateFlags {
     /// Make it or replace it.
@@ -185,15 +185,7 @@ impl Map {
         }
     }
 
-    /// `BPF_MAP_FREEZE`: no more writes from user space.
-    pub fn freeze(&self) -> io::Result<()> {
-        let mut block = self.element(std::ptr::null(), 0, 0);
-        // SAFETY: the command reads no pointer.
-        unsafe { bpf(Command::MapFreeze, &mut block)? };
-        Ok(())
-    }
-
-    fn element(&self, key: *const u8, value_or_next_key: u64, flags: u64) -> Element {
+    pub(super) fn element(&self, key: *const u8, value_or_next_key: u64, flags: u64) -> Element {
         Element { map_fd: raw(self.fd.as_fd()), pad: 0, key: key as u64, value_or_next_key, flags }
     }
 }

@@ -16,6 +16,7 @@
 mod attr;
 mod batch;
 mod btf;
+mod element;
 mod info;
 mod link;
 mod map;
@@ -30,6 +31,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 pub use attr::ObjName;
 pub use batch::BatchRead;
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
+pub use element::Access;
 pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, map_create, map_get_fd_by_id};
@@ -58,6 +60,7 @@ enum Command {
     RawTracepointOpen = 17,
     BtfLoad = 18,
     BtfGetFdById = 19,
+    MapLookupAndDeleteElem = 21,
     MapFreeze = 22,
     MapLookupBatch = 24,
     LinkCreate = 28,

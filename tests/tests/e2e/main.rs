@@ -18,5 +18,7 @@ mod maps;
 mod objects;
 mod packets;
 mod python;
+mod queues;
 mod shared_maps;
+mod taking_out;
 mod watch;

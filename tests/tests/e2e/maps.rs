@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bpfgate_client::v1::{Map, MapType, Ownership, SchemaSource};
+use bpfgate_client::v1::{Capabilities, Map, MapType, Ownership, SchemaSource};
 use bpfgate_client::{Client, Code, MapFilter};
 use bpfgate_tests::bpftool::{self, PinnedMap};
 use bpfgate_tests::fixture::{record, unsigned};
@@ -76,7 +76,8 @@ async fn a_type_without_entries_says_what_it_lacks() {
     let agent = Agent::spawn();
     let client = agent.client().await;
     let map = NewMap::new("ring", MapType::Ringbuf).sizes(0, 0).entries(4096).make(&client).await;
-    assert_eq!(map.capabilities, Some(bpfgate_client::v1::Capabilities::default()));
+    let can = Capabilities { freeze: true, ..Capabilities::default() };
+    assert_eq!(map.capabilities, Some(can));
     let maps = client.maps();
     let cpu = bpfgate_client::CpuMode::Each;
     refused(maps.lookup("ring", [], cpu).await, Code::Unimplemented, &["ringbuf", "lookup"]);
@@ -87,7 +88,7 @@ async fn a_type_without_entries_says_what_it_lacks() {
     let error = maps.delete_entry("array", [0; 4]).await;
     let error = refused(error, Code::Unimplemented, &["array", "delete", "lookup, update"]);
     assert_eq!(error.reason.as_deref(), Some("UNSUPPORTED_OPERATION"));
-    assert_eq!(error.metadata["has"], "lookup, update, iterate, watch counters");
+    assert_eq!(error.metadata["has"], "lookup, update, iterate, freeze, watch counters");
 }
 
 #[tokio::test(flavor = "multi_thread")]
