@@ -6,5 +6,5 @@
 . "$(dirname "$0")/lib.sh"
 
 step "Building with optimisation: some minutes the first time"
-cargo build "${locked[@]}" --release -p bpfgate-server
+cargo build "${locked[@]}" --release -p bpfgate-server -p bpfgate-cli
 cargo "${run_as_root[@]}" bench "${locked[@]}" -p bpfgate-tests --bench bench "$@"

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use super::error::LengthError;
 use super::form::{Form, JsonTree, ProtobufTree};
-use super::json::JsonText;
 use super::plan::{Plan, Shape, Step};
+use super::script::Script;
 
 impl Plan {
     /// Bytes to JSON. Integers of more than 32 bits are strings, as in proto3 JSON. A union shows
@@ -25,7 +25,7 @@ impl Plan {
     /// without building it first: some nanoseconds a field, and no allocation but the text's.
     pub fn write_json(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), LengthError> {
         self.check(bytes)?;
-        part(&self.steps, 0, bytes, &mut JsonText { out, quote_large: true });
+        self.script.get_or_init(|| Script::new(&self.steps)).write(&self.steps, bytes, out);
         Ok(())
     }
 

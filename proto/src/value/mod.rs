@@ -8,6 +8,7 @@
 mod address;
 mod compile;
 mod decode;
+mod digits;
 mod encode;
 mod error;
 mod form;
@@ -23,6 +24,7 @@ mod roundtrip;
 mod samples;
 mod scalar;
 mod schema;
+mod script;
 mod sum;
 mod text;
 mod wire;

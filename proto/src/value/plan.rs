@@ -8,6 +8,7 @@ use super::form::Name;
 use super::leaf::{self, Leaf};
 use super::scalar::{Load, Meaning, Scalar};
 use super::schema::{ByteOrder, Type};
+use super::script::Script;
 use super::sum::Run;
 use super::wire::MAX_NODES;
 
@@ -20,6 +21,7 @@ pub struct Plan {
     /// All of them in all elements of all arrays are this many.
     values: u64,
     leaves: OnceLock<Vec<Leaf>>,
+    pub(super) script: OnceLock<Script>,
     pub(super) runs: OnceLock<Result<Vec<Run>, NotSummable>>,
 }
 
@@ -75,7 +77,8 @@ impl Plan {
     }
 
     fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
-        Self { size, steps, values, leaves: OnceLock::new(), runs: OnceLock::new() }
+        let (leaves, script, runs) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { size, steps, values, leaves, script, runs }
     }
 
     /// In bytes.

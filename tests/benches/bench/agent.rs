@@ -26,11 +26,16 @@ impl Agent {
         let directory = tempfile::Builder::new().prefix("bpfgate-bench.").tempdir()?;
         let endpoint = format!("unix:{}/bpfgate.sock", directory.path().display());
         let log = std::fs::File::create(directory.path().join("log"))?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(binary("bpfgated")?);
         command.arg("--runtime-dir").arg(directory.path()).stderr(log);
         let process = Process::start(&mut command)?;
         let client = until(async || Client::connect(&endpoint).await).await?;
         Ok(Self { process, client, endpoint, _directory: directory })
+    }
+
+    /// As `--endpoint` takes it.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Another connection.
@@ -56,11 +61,11 @@ impl Agent {
     }
 }
 
-/// The agent that was built with us: target/release/bpfgated for target/release/deps/bench-….
-fn binary() -> Result<PathBuf> {
+/// A program that was built with us: target/release/bpfgated for target/release/deps/bench-….
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let executable = env::current_exe()?;
     let profile = executable.ancestors().nth(2).unwrap_or(Path::new("."));
-    let binary = profile.join("bpfgated");
+    let binary = profile.join(name);
     if !binary.exists() {
         bail!("there is no {}: `make bench` builds it", binary.display());
     }

@@ -12,7 +12,7 @@ use crate::report::{Goal, Report, mebibytes};
 use crate::rounds::Rounds;
 
 const MAP: &str = "million";
-const ENTRIES: u32 = 1_000_000;
+pub(crate) const ENTRIES: u32 = 1_000_000;
 const ENTRY: usize = 8;
 /// Entries of one raw batch: what the agent takes too.
 const BATCH: usize = 4096;
@@ -45,7 +45,7 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
 }
 
 /// Key n has value n.
-fn fill(map: &sys::Map) -> Result<()> {
+pub(crate) fn fill(map: &sys::Map) -> Result<()> {
     for n in 0..u64::from(ENTRIES) {
         let bytes = n.to_ne_bytes();
         map.update(&bytes, &bytes, sys::UpdateFlags::ANY).context("could not fill the map")?;

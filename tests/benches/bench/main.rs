@@ -6,6 +6,7 @@
 //!
 //! - [`lookup`]: one entry at a time, beside a bare tonic server ([`echo`])
 //! - [`iterate`]: a whole map, beside the raw system call and bpftool
+//! - [`codec`]: bytes to JSON, and a whole map as JSON beside bpftool
 //! - [`watch`]: many watchers of one map
 //! - [`memory`]: what an idle agent and idle watchers take
 //!
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod codec;
 mod echo;
 mod iterate;
 mod lookup;
@@ -32,7 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use report::Report;
 
-const GROUPS: [&str; 4] = ["memory", "lookup", "iterate", "watch"];
+const GROUPS: [&str; 5] = ["memory", "lookup", "iterate", "codec", "watch"];
 
 fn main() -> ExitCode {
     let done = match env::args_os().nth(1) {
@@ -88,6 +90,9 @@ async fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wanted("iterate") {
         iterate::measure(report).await.context("iterate")?;
+    }
+    if wanted("codec") {
+        codec::measure(report).await.context("codec")?;
     }
     if wanted("watch") {
         watch::measure(report).await.context("watch")?;
