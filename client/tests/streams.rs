@@ -76,6 +76,30 @@ impl MapService for Script {
     async fn update(&self, _: Request<v1::UpdateRequest>) -> Answer<v1::UpdateResponse> {
         self.refuse()
     }
+    async fn lookup_batch(
+        &self,
+        _: Request<v1::LookupBatchRequest>,
+    ) -> Answer<v1::LookupBatchResponse> {
+        self.refuse()
+    }
+    async fn update_batch(
+        &self,
+        _: Request<v1::UpdateBatchRequest>,
+    ) -> Answer<v1::UpdateBatchResponse> {
+        self.refuse()
+    }
+    async fn delete_batch(
+        &self,
+        _: Request<v1::DeleteBatchRequest>,
+    ) -> Answer<v1::DeleteBatchResponse> {
+        self.refuse()
+    }
+    async fn restore(
+        &self,
+        _: Request<tonic::Streaming<v1::RestoreRequest>>,
+    ) -> Answer<v1::RestoreResponse> {
+        self.refuse()
+    }
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
         self.refuse()
     }

@@ -98,18 +98,21 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
     let looks_up = reads && probe::lookup(map).unwrap_or(answers.lookup);
     let lookup = keyed && looks_up;
     let iterate = lookup && answers.next_key;
+    let update = keyed && writes && answers.update;
+    let delete = keyed && writes && answers.delete;
+    let values_are_references = kind::values_are_references(map_type);
     Capabilities {
         lookup,
-        update: keyed && writes && answers.update,
-        delete: keyed && writes && answers.delete,
+        update,
+        delete,
         lookup_and_delete: keyed && takes && answers.take,
         push: !keyed && writes && answers.update,
         pop: !keyed && takes && answers.take,
         peek: !keyed && looks_up,
         iterate,
         batch_lookup: iterate && map.has_lookup_batch(),
-        batch_update: false,
-        batch_delete: false,
+        batch_update: update && !values_are_references && map.has_update_batch(),
+        batch_delete: delete && map.has_delete_batch(),
         freeze: writes && probe::freeze(map),
         pin: false,
         watch_counters: iterate && kind::has_counters(map_type),

@@ -42,18 +42,20 @@ impl Map {
         self.require(self.capabilities().lookup, "lookup")?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
-        let locked = self.locks(locking);
-        retrying(|| {
-            if locked {
-                self.sys().lookup_locked(key, &mut value)
-            } else {
-                self.sys().lookup(key, &mut value)
-            }
-        })
-        .map_err(|source| self.entry_error("look up an entry of", key, source))?;
+        retrying(|| self.read(key, &mut value, locking))
+            .map_err(|source| self.entry_error("look up an entry of", key, source))?;
         match cpu {
             CpuMode::Each => Ok(value),
             CpuMode::Sum => self.sum(value),
+        }
+    }
+
+    /// The value of a key, in the lengths of the kernel.
+    pub(super) fn read(&self, key: &[u8], value: &mut [u8], locking: Locking) -> io::Result<()> {
+        if self.locks(locking) {
+            self.sys().lookup_locked(key, value)
+        } else {
+            self.sys().lookup(key, value)
         }
     }
 
@@ -69,28 +71,18 @@ impl Map {
         self.require_writable()?;
         self.require(self.capabilities().update, "update")?;
         self.check_key(key)?;
-        if values_are_references(self.sys().info().map_type) {
-            return Err(self.needs_reference("value"));
-        }
+        self.check_values_are_bytes()?;
         let spread;
-        let value = match self.sys().cpus() {
-            Some(cpus) if value.len() == self.value_size() => {
-                let mut one = value.to_vec();
-                one.resize(self.cpu_stride(), 0);
-                spread = one.repeat(cpus);
-                &spread
-            }
-            _ => value,
+        let value = if self.is_for_one_cpu(value) {
+            spread = self.spread(value);
+            &spread
+        } else {
+            value
         };
         if value.len() != self.sys().value_len() {
             return Err(self.bad_length("value", value.len(), self.value_lengths()));
         }
-        let flags = match mode {
-            UpdateMode::Any => UpdateFlags::ANY,
-            UpdateMode::NoExist => UpdateFlags::NOEXIST,
-            UpdateMode::Exist => UpdateFlags::EXIST,
-        };
-        let flags = if self.locks(locking) { flags.locked() } else { flags };
+        let flags = self.update_flags(mode, locking);
         retrying(|| self.sys().update(key, value, flags))
             .map_err(|source| self.entry_error("update an entry of", key, source))
     }
@@ -100,15 +92,18 @@ impl Map {
         self.require_writable()?;
         self.require(self.capabilities().delete, "delete")?;
         self.check_key(key)?;
-        retrying(|| self.sys().delete(key)).map_err(|source| match source.raw_os_error() {
+        retrying(|| self.sys().delete(key)).map_err(|source| self.delete_error(key, source))
+    }
+
+    pub(super) fn delete_error(&self, key: &[u8], source: io::Error) -> Error {
+        let source = match source.raw_os_error() {
             // What a map of sockets says of a slot that holds none.
-            Some(libc::EINVAL) if is_sockmap(self.sys().info().map_type) => self.entry_error(
-                "delete an entry of",
-                key,
-                io::Error::from_raw_os_error(libc::ENOENT),
-            ),
-            _ => self.entry_error("delete an entry of", key, source),
-        })
+            Some(libc::EINVAL) if is_sockmap(self.sys().info().map_type) => {
+                io::Error::from_raw_os_error(libc::ENOENT)
+            }
+            _ => source,
+        };
+        self.entry_error("delete an entry of", key, source)
     }
 
     /// The value of a key, which is removed. Nothing is removed if the answer could not be given.
@@ -148,6 +143,15 @@ impl Map {
         })
     }
 
+    pub(super) fn update_flags(&self, mode: UpdateMode, locking: Locking) -> UpdateFlags {
+        let flags = match mode {
+            UpdateMode::Any => UpdateFlags::ANY,
+            UpdateMode::NoExist => UpdateFlags::NOEXIST,
+            UpdateMode::Exist => UpdateFlags::EXIST,
+        };
+        if self.locks(locking) { flags.locked() } else { flags }
+    }
+
     /// Whether reads and writes take the value's lock.
     pub(super) fn locks(&self, locking: Locking) -> bool {
         locking == Locking::IfAny && self.capabilities().lock
@@ -159,6 +163,29 @@ impl Map {
         self.sum_plan().sum_per_cpu(&value, self.cpu_stride(), cpus).map_err(|problem| {
             Error::NoSum { map: self.text().to_owned(), problem: problem.to_string() }
         })
+    }
+
+    /// A value as the kernel takes it: one for all CPUs is repeated for each.
+    pub fn for_every_cpu(&self, value: Vec<u8>) -> Vec<u8> {
+        if self.is_for_one_cpu(&value) { self.spread(&value) } else { value }
+    }
+
+    fn is_for_one_cpu(&self, value: &[u8]) -> bool {
+        self.sys().cpus().is_some() && value.len() == self.value_size()
+    }
+
+    /// Values for one CPU each, back to back, as the kernel takes them for all CPUs.
+    pub(super) fn spread(&self, values: &[u8]) -> Vec<u8> {
+        let cpus = self.sys().cpus().unwrap_or(1);
+        let padding = self.cpu_stride() - self.value_size();
+        let mut all = Vec::with_capacity(values.len() / self.value_size() * self.sys().value_len());
+        for one in values.chunks_exact(self.value_size()) {
+            for _ in 0..cpus {
+                all.extend_from_slice(one);
+                all.extend(std::iter::repeat_n(0, padding));
+            }
+        }
+        all
     }
 
     /// Bytes of one value, on one CPU.
@@ -192,14 +219,26 @@ impl Map {
 
     /// That a key has the map's size, and is not the number of one of the agent's descriptors.
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
-        if keys_are_descriptors(self.sys().info().map_type) {
-            return Err(self.needs_reference("key"));
-        }
+        self.check_keys_are_bytes()?;
         let want = self.sys().key_len();
         if key.len() == want {
             return Ok(());
         }
         Err(self.bad_length("key", key.len(), want.to_string()))
+    }
+
+    pub(super) fn check_keys_are_bytes(&self) -> Result<(), Error> {
+        if keys_are_descriptors(self.sys().info().map_type) {
+            return Err(self.needs_reference("key"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_values_are_bytes(&self) -> Result<(), Error> {
+        if values_are_references(self.sys().info().map_type) {
+            return Err(self.needs_reference("value"));
+        }
+        Ok(())
     }
 
     fn needs_reference(&self, what: &'static str) -> Error {
@@ -211,7 +250,7 @@ impl Map {
         Error::Length { map: self.text().to_owned(), what, got, want }
     }
 
-    fn value_lengths(&self) -> String {
+    pub(super) fn value_lengths(&self) -> String {
         let size = self.value_size();
         match self.sys().cpus() {
             None => size.to_string(),
@@ -259,13 +298,15 @@ impl Map {
     }
 }
 
-fn is_contention(error: &io::Error) -> bool {
+pub(super) fn is_contention(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EDEADLK | libc::ETIMEDOUT))
 }
 
+/// How often an entry is tried that the kernel is busy with.
+pub(super) const TRIES: u32 = 8;
+
 /// A bucket's lock can be taken by a program that this call interrupted.
 pub(super) fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    const TRIES: u32 = 8;
     for _ in 1..TRIES {
         match attempt() {
             Err(error) if is_contention(&error) => std::thread::yield_now(),

@@ -68,6 +68,34 @@ pub enum Error {
         /// Bytes wanted.
         want: String,
     },
+    /// Packed keys or values that are not as many as they should be.
+    #[error("{field} for map {map}: {problem}")]
+    Packed {
+        /// The map as the caller named it.
+        map: String,
+        /// As in the proto file.
+        field: &'static str,
+        /// The sizes that do not agree.
+        problem: String,
+    },
+    /// One of many entries.
+    #[error("entry {index}")]
+    Entry {
+        /// Counted from zero, in the order of the request.
+        index: u64,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// A batch that stopped.
+    #[error("after {applied} entries were {done}")]
+    Partial {
+        /// Entries that are as the caller wants them, and stay so.
+        applied: u64,
+        /// "written" or "removed".
+        done: &'static str,
+        /// Why the one behind them is not.
+        source: Box<Error>,
+    },
     /// A typed key or value that does not fit the schema.
     #[error("{what} does not fit map {map}: {source}")]
     Typed {
@@ -205,6 +233,12 @@ pub enum Error {
     #[error("the upload was not complete within {seconds} s")]
     Stalled {
         /// How long it may take.
+        seconds: u64,
+    },
+    /// A client that stopped in the middle of its stream.
+    #[error("the client sent nothing for {seconds} s")]
+    Silent {
+        /// How long it may be silent.
         seconds: u64,
     },
     /// The upload is not what its digest says.

@@ -1,9 +1,11 @@
 //! What the agent owns and what can be done with it: objects, programs, maps, links. No tonic, no
 //! protobuf.
 
+mod batch;
 mod capability;
 mod entries;
 mod error;
+mod finder;
 mod iterate;
 mod kind;
 mod limits;
@@ -17,9 +19,11 @@ mod registry;
 mod shape;
 mod sources;
 
+pub use batch::{KeyList, Packed, Remover, Writer};
 pub use capability::Capabilities;
 pub use entries::{CpuMode, Locking, UpdateMode};
 pub use error::Error;
+pub use finder::{Finder, Found};
 pub use iterate::{BATCH_DEFAULT, BATCH_MAX, Chunk, Ended, IterateRequest, Parts, Reader};
 pub use kind::type_name;
 pub use limits::Limits;

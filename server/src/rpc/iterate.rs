@@ -1,7 +1,6 @@
 //! Iterate: packed entries from the blocking pool to the stream.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bpfgate_proto::v1 as pb;
 use pb::iterate_end::Reason;
@@ -11,11 +10,9 @@ use tonic::Status;
 use super::map_convert::{cpu_mode, parts};
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
+use super::stint::Stint;
 use super::{Shared, blocking};
 use crate::core::{BATCH_MAX, Chunk, Ended, Error, IterateRequest, Map, Position, Reader};
-
-/// How long one pass keeps a thread of the blocking pool before others have their turn.
-const STINT: Duration = Duration::from_millis(50);
 
 /// Checks the request and starts reading.
 pub(super) fn start(
@@ -136,8 +133,8 @@ impl Pass {
     /// Reads and sends without a change of thread as long as the client keeps up: handing every
     /// chunk from the pool to the runtime and back costs a fifth of the time of a pass.
     fn stint(&mut self, eager: &Eager<pb::IterateResponse>) -> Result<Stopped, Error> {
-        let begun = Instant::now();
-        while begun.elapsed() < STINT {
+        let stint = Stint::begin();
+        while !stint.is_over() {
             let Some(chunk) = self.reader.next_chunk()? else { return Ok(Stopped::AtTheEnd) };
             self.sent += chunk.count as u64;
             let chunk = message(Message::Entries(entries(chunk, self.incarnation)));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::v1::map_service_server::MapService;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::outlet::Stream;
-use super::{Shared, entries, iterate, map_life, watch};
+use super::{Shared, batch, entries, iterate, map_life, restore, watch};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
@@ -104,6 +104,34 @@ impl MapService for Maps {
         request: Request<pb::FreezeRequest>,
     ) -> Result<Response<pb::FreezeResponse>, Status> {
         reply(map_life::freeze(&self.0, request.into_inner()).await)
+    }
+
+    async fn lookup_batch(
+        &self,
+        request: Request<pb::LookupBatchRequest>,
+    ) -> Result<Response<pb::LookupBatchResponse>, Status> {
+        reply(batch::lookup(&self.0, request.into_inner()).await)
+    }
+
+    async fn update_batch(
+        &self,
+        request: Request<pb::UpdateBatchRequest>,
+    ) -> Result<Response<pb::UpdateBatchResponse>, Status> {
+        reply(batch::update(&self.0, request.into_inner()).await)
+    }
+
+    async fn delete_batch(
+        &self,
+        request: Request<pb::DeleteBatchRequest>,
+    ) -> Result<Response<pb::DeleteBatchResponse>, Status> {
+        reply(batch::delete(&self.0, request.into_inner()).await)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<pb::RestoreRequest>>,
+    ) -> Result<Response<pb::RestoreResponse>, Status> {
+        reply(restore::receive(&self.0, request.into_inner()).await)
     }
 
     async fn iterate(

@@ -1,6 +1,7 @@
 //! The gRPC services: convert, call, convert. All else is `core`'s and `watch`'s.
 
 mod agent_service;
+mod batch;
 mod convert;
 mod entries;
 mod iterate;
@@ -10,7 +11,9 @@ mod map_service;
 mod outlet;
 mod program_convert;
 mod program_service;
+mod restore;
 mod status;
+mod stint;
 mod typed;
 mod upload;
 mod watch;
@@ -22,7 +25,7 @@ use bpfgate_proto::name::MapRef;
 use bpfgate_proto::v1::agent_service_server::AgentServiceServer;
 use bpfgate_proto::v1::map_service_server::MapServiceServer;
 use bpfgate_proto::v1::program_service_server::ProgramServiceServer;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
@@ -89,12 +92,16 @@ impl Shared {
 
     /// A server stream's two ends, if the agent has one left to give.
     fn outlet<T: Send + 'static>(&self) -> Result<(outlet::Outlet<T>, outlet::Stream<T>), Status> {
-        let limits = self.registry.limits();
-        let permit = self.streams.clone().try_acquire_owned().map_err(|_| Error::Limit {
-            what: "streams at once",
-            limit: limits.max_streams.into(),
-        })?;
-        Ok(outlet::Outlet::new(limits.stall_time(), self.stopping.clone(), permit))
+        let permit = self.stream_permit()?;
+        let stall = self.registry.limits().stall_time();
+        Ok(outlet::Outlet::new(stall, self.stopping.clone(), permit))
+    }
+
+    /// The right to one stream more.
+    fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let limit = self.registry.limits().max_streams.into();
+        let permit = self.streams.clone().try_acquire_owned();
+        permit.map_err(|_| Error::Limit { what: "streams at once", limit })
     }
 }
 

@@ -121,6 +121,11 @@ fn shape(error: Error) -> Shape {
             let shape = Shape::new(C::InvalidArgument, reason).field(what);
             shape.with("map", map).with("got", got).with("want", want)
         }
+        Error::Packed { map, field, problem: _ } => {
+            Shape::new(C::InvalidArgument, "PACKED_LENGTH").field(field).with("map", map)
+        }
+        Error::Entry { index, source } => shape(*source).with("entry", index),
+        Error::Partial { applied, done: _, source } => shape(*source).with("applied", applied),
         Error::Typed { map, what, source } => Shape::new(C::InvalidArgument, "BAD_TYPED_VALUE")
             .field(what)
             .with("map", map)
@@ -164,6 +169,9 @@ fn shape(error: Error) -> Shape {
             .with("limit", limit),
         Error::Stalled { seconds } => {
             Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
+        }
+        Error::Silent { seconds } => {
+            Shape::new(C::DeadlineExceeded, "STREAM_STALLED").with("seconds", seconds)
         }
         Error::Digest { got, want } => {
             Shape::new(C::FailedPrecondition, "DIGEST_MISMATCH").with("got", got).with("want", want)

@@ -1,7 +1,7 @@
 //! Keys and values of requests and answers: raw bytes, or typed by the map's schema.
 
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::{Plan, json_to_value, value_to_json};
+use bpfgate_proto::value::{Plan, value_to_json};
 use bytes::Bytes;
 use prost_types::Value;
 use tonic::Status;
@@ -48,7 +48,7 @@ given! {
 pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
     match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => Ok(bytes),
-        Some(Given::Typed(typed)) => Ok(encode(map, "key", map.key_plan(), &typed)?.into()),
+        Some(Given::Typed(typed)) => Ok(typed_key_bytes(map, &typed)?.into()),
         Some(Given::Reference) => Err(invalid("key_reference", NO_REFERENCES)),
         None => Err(invalid("key", "is missing: give raw_key or typed_key")),
     }
@@ -62,20 +62,42 @@ pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<B
         Some(Given::Reference) => return Err(invalid("reference", NO_REFERENCES)),
         None => return Err(invalid("value", "is missing: give raw_value or typed_value")),
     };
+    Ok(typed_value_bytes(map, &typed)?.into())
+}
+
+/// The bytes of a typed key.
+pub(super) fn typed_key_bytes(map: &Map, typed: &Value) -> Result<Vec<u8>, Error> {
+    encode(map, "key", map.key_plan(), typed)
+}
+
+/// The bytes of a typed value. For a per-CPU map a list has one for each CPU.
+fn typed_value_bytes(map: &Map, typed: &Value) -> Result<Vec<u8>, Error> {
     let each = match (&typed.kind, map.sys().cpus()) {
         (Some(prost_types::value::Kind::ListValue(list)), Some(cpus))
             if list.values.len() == cpus =>
         {
             &list.values
         }
-        _ => return Ok(encode(map, "value", map.value_plan(), &typed)?.into()),
+        _ => return encode(map, "value", map.value_plan(), typed),
     };
     let mut bytes = Vec::with_capacity(map.sys().value_len());
     for one in each {
         bytes.extend(encode(map, "value", map.value_plan(), one)?);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
     }
-    Ok(bytes.into())
+    Ok(bytes)
+}
+
+/// The bytes of a typed entry, the value as the kernel takes it: for every CPU.
+pub(super) fn typed_entry_bytes(
+    map: &Map,
+    entry: &pb::TypedEntry,
+) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let missing = |field| Error::Invalid { field, problem: "is missing".to_owned() };
+    let pb::TypedEntry { key, value } = entry;
+    let key = typed_key_bytes(map, key.as_ref().ok_or_else(|| missing("key"))?)?;
+    let value = typed_value_bytes(map, value.as_ref().ok_or_else(|| missing("value"))?)?;
+    Ok((key, map.for_every_cpu(value)))
 }
 
 fn encode(
@@ -83,27 +105,41 @@ fn encode(
     what: &'static str,
     plan: Option<&Plan>,
     typed: &Value,
-) -> Result<Vec<u8>, Status> {
+) -> Result<Vec<u8>, Error> {
     let map = map.text().to_owned();
-    let Some(plan) = plan else { return Err(Error::NoSchema { map, what }.into()) };
+    let Some(plan) = plan else { return Err(Error::NoSchema { map, what }) };
     let encoded = plan.encode(&value_to_json(typed));
-    Ok(encoded.map_err(|source| Error::Typed { map, what, source: Box::new(source) })?)
+    encoded.map_err(|source| Error::Typed { map, what, source: Box::new(source) })
+}
+
+/// An entry, or a half of one, as [`Map::lookup`] and [`crate::core::Reader`] give it, typed.
+pub(super) fn typed_entry(
+    map: &Map,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    cpu: CpuMode,
+) -> Result<pb::TypedEntry, Error> {
+    let key = key.map(|key| Ok::<_, Error>(decode(plan(map, "key", map.key_plan())?, key)));
+    let value = value.map(|value| typed_value(map, value, cpu));
+    Ok(pb::TypedEntry { key: key.transpose()?, value: value.transpose()? })
 }
 
 /// A value as [`Map::lookup`] gave it, typed.
-pub(super) fn typed_value(map: &Map, bytes: &[u8], cpu: CpuMode) -> Result<Value, Status> {
-    let no_schema = || Error::NoSchema { map: map.text().to_owned(), what: "value" };
-    let plan = map.value_plan().ok_or_else(no_schema)?;
-    let decode = |bytes: &[u8]| {
-        plan.decode(&bytes[..plan.size()])
-            .map_err(|error| Status::internal(format!("map {}: {error}", map.text())))
-    };
-    let json = match (cpu, map.sys().cpus()) {
-        (CpuMode::Each, Some(_)) => {
-            let each = bytes.chunks(map.cpu_stride()).map(decode);
-            each.collect::<Result<Vec<_>, _>>()?.into()
-        }
-        _ => decode(bytes)?,
-    };
-    Ok(json_to_value(json))
+pub(super) fn typed_value(map: &Map, bytes: &[u8], cpu: CpuMode) -> Result<Value, Error> {
+    let plan = plan(map, "value", map.value_plan())?;
+    if cpu == CpuMode::Sum || map.sys().cpus().is_none() {
+        return Ok(decode(plan, bytes));
+    }
+    let each = bytes.chunks(map.cpu_stride()).map(|bytes| decode(plan, bytes));
+    let list = prost_types::ListValue { values: each.collect() };
+    Ok(Value { kind: Some(prost_types::value::Kind::ListValue(list)) })
+}
+
+fn plan<'m>(map: &Map, what: &'static str, plan: Option<&'m Plan>) -> Result<&'m Plan, Error> {
+    plan.ok_or_else(|| Error::NoSchema { map: map.text().to_owned(), what })
+}
+
+/// The kernel's padding is no part of the type.
+fn decode(plan: &Plan, bytes: &[u8]) -> Value {
+    plan.decode_protobuf(&bytes[..plan.size()]).expect("bytes were cut to the plan's size")
 }

@@ -26,14 +26,15 @@ async fn next(
     stream: &mut Streaming<pb::LoadObjectRequest>,
     limits: &Limits,
 ) -> Result<Option<pb::LoadObjectRequest>, Status> {
-    stream.message().await.map_err(|status| match status.code() {
-        // What tonic says of a message above the limit.
-        Code::OutOfRange => {
-            let what = "bytes in one message";
-            Error::Limit { what, limit: limits.max_message_bytes }.into()
-        }
-        _ => status,
-    })
+    let message = stream.message().await;
+    message.map_err(|status| too_large(&status, limits).map_or(status, Into::into))
+}
+
+/// What tonic says of a message above the limit, in the agent's words.
+pub(super) fn too_large(status: &Status, limits: &Limits) -> Option<Error> {
+    let what = "bytes in one message";
+    let limit = limits.max_message_bytes;
+    (status.code() == Code::OutOfRange).then_some(Error::Limit { what, limit })
 }
 
 async fn receive_all(

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use super::map::raw;
 use super::{Command, Map, UpdateFlags, bpf};
 
-const BPF_F_LOCK: u64 = 1 << 2;
+pub(super) const BPF_F_LOCK: u64 = 1 << 2;
 
 impl UpdateFlags {
     /// The same under the value's spin lock. `EINVAL` where the value has none.

@@ -29,7 +29,7 @@ use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
 pub use attr::ObjName;
-pub use batch::BatchRead;
+pub use batch::{BatchRead, BatchRefused};
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use element::Access;
 pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info};
@@ -63,6 +63,8 @@ enum Command {
     MapLookupAndDeleteElem = 21,
     MapFreeze = 22,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
     LinkCreate = 28,
 }
 
