@@ -183,6 +183,10 @@ impl Chunk {
         &self.packed.values
     }
 
+    pub(crate) fn into_packed(self) -> v1::PackedEntries {
+        self.packed
+    }
+
     /// Goes on behind these entries.
     pub fn resume_token(&self) -> &Bytes {
         &self.packed.resume_token

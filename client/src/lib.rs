@@ -16,8 +16,9 @@
 //! ```
 //!
 //! Keys and values are the kernel's bytes in the agent's byte order, or typed JSON that the agent
-//! converts by the map's schema: see [`Datum`]. Whole maps come as [`Entries`], counters over time
-//! as a [`Watch`]; both are `Stream`s and end with an error if anything was cut off.
+//! converts by the map's schema: see [`Datum`]. Whole maps come as [`Entries`] and go back as
+//! a [`Restore`], counters over time come as a [`Watch`]. The streams end with an error if anything
+//! was cut off.
 //!
 //! Every [`Error`] says what was wrong and what to do. [`Error::Rpc`] carries the agent's reason,
 //! the fields at fault and the verifier's log, already parsed.
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod batch;
 mod client;
 mod connect;
 mod datum;
@@ -39,6 +41,7 @@ mod links;
 mod maps;
 mod objects;
 mod queues;
+mod restore;
 mod rpc_error;
 mod selector;
 mod watch;
@@ -48,6 +51,7 @@ pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, v1, value};
 pub use tonic::Code;
 
 pub use crate::agent::Agent;
+pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
 pub use crate::client::{Client, Options};
 pub use crate::connect::{ConnectError, ConnectProblem};
 pub use crate::datum::Datum;
@@ -58,6 +62,7 @@ pub use crate::layout::{Layout, LayoutError};
 pub use crate::links::Links;
 pub use crate::maps::{MapFilter, Maps};
 pub use crate::objects::Objects;
+pub use crate::restore::Restore;
 pub use crate::rpc_error::{FieldViolation, PreconditionViolation, RpcError};
 pub use crate::selector::{SelectorError, parse_selector};
 pub use crate::watch::{Watch, WatchEvent, WatchOptions};

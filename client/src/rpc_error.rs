@@ -84,6 +84,13 @@ impl RpcError {
     }
 }
 
+impl RpcError {
+    /// How many entries were written or removed before a batch or a restore stopped. They stay so.
+    pub fn applied(&self) -> Option<u64> {
+        self.metadata.get("applied")?.parse().ok()
+    }
+}
+
 fn log(info: &DebugInfo) -> Option<String> {
     let mut log = info.detail.clone();
     for line in &info.stack_entries {

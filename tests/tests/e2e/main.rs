@@ -3,6 +3,7 @@
 
 mod attachments;
 mod bad_input;
+mod batches;
 mod bpftool;
 mod cli;
 mod entries;
@@ -19,6 +20,7 @@ mod objects;
 mod packets;
 mod python;
 mod queues;
+mod restore;
 mod shared_maps;
 mod taking_out;
 mod watch;
