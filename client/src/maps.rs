@@ -199,6 +199,22 @@ impl Maps {
         Ok(())
     }
 
+    /// Gives an owned map a path below the agent's bpffs, where others on its host find it. The
+    /// whole path. Goes with the map, and stays when the agent stops.
+    pub async fn pin(&self, map: &str, path: &str) -> Result<String, Error> {
+        let call = self.client.call("Pin");
+        let request = call.request(v1::PinRequest { map: map.to_owned(), path: path.to_owned() });
+        Ok(call.answer(self.rpc().pin(request).await)?.path)
+    }
+
+    /// Removes a pin of an owned map, by its path below the agent's bpffs.
+    pub async fn unpin(&self, path: &str) -> Result<(), Error> {
+        let call = self.client.call("Unpin");
+        let request = call.request(v1::UnpinRequest { path: path.to_owned() });
+        call.answer(self.rpc().unpin(request).await)?;
+        Ok(())
+    }
+
     /// Reads the whole map, or a part of it. Returns when the agent has begun.
     pub async fn iterate(&self, map: &str, options: IterateOptions) -> Result<Entries, Error> {
         let call = self.client.call("Iterate");

@@ -121,6 +121,12 @@ impl MapService for Script {
     async fn freeze(&self, _: Request<v1::FreezeRequest>) -> Answer<v1::FreezeResponse> {
         self.refuse()
     }
+    async fn pin(&self, _: Request<v1::PinRequest>) -> Answer<v1::PinResponse> {
+        self.refuse()
+    }
+    async fn unpin(&self, _: Request<v1::UnpinRequest>) -> Answer<v1::UnpinResponse> {
+        self.refuse()
+    }
 }
 
 fn iterate_header() -> Iterate {

@@ -40,6 +40,7 @@ pub struct Agent {
 pub struct Builder {
     netns: Option<Netns>,
     runtime_dir: Option<PathBuf>,
+    bpffs: Option<PathBuf>,
     config: Option<String>,
     listen: Vec<String>,
     flags: Vec<String>,
@@ -234,6 +235,13 @@ impl Builder {
         self
     }
 
+    /// With this directory for pins instead of one of its own.
+    #[must_use]
+    pub fn bpffs(mut self, path: impl Into<PathBuf>) -> Self {
+        self.bpffs = Some(path.into());
+        self
+    }
+
     /// Also here, beside the socket in the runtime directory.
     #[must_use]
     pub fn listen(mut self, endpoint: impl Into<String>) -> Self {
@@ -297,11 +305,11 @@ impl Builder {
 
     fn prepare(self) -> (Command, Home) {
         crate::require_root();
-        let Self { netns, runtime_dir, config, listen, mut flags, env } = self;
+        let Self { netns, runtime_dir, bpffs, config, listen, mut flags, env } = self;
         let home = Home::new(netns, runtime_dir);
         let mut command = home.netns.command(binaries::agent());
         command.arg("--runtime-dir").arg(&home.runtime_dir);
-        command.arg("--bpffs").arg(&home.bpffs.path);
+        command.arg("--bpffs").arg(bpffs.as_ref().unwrap_or(&home.bpffs.path));
         if let Some(toml) = config {
             let path = home.directory.path().join("bpfgated.toml");
             fs::write(&path, toml).expect("a configuration file");

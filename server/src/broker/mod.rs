@@ -7,6 +7,7 @@ mod attach;
 mod create;
 mod load;
 mod open;
+mod pin;
 mod specimen;
 mod target;
 mod uprobe;
@@ -17,6 +18,7 @@ pub use attach::{Attachment, attach};
 pub use create::{MapRequest, create_map};
 pub use load::{Loaded, LoadedProgram, load, program_type_name};
 pub use open::{btf_of, open_id, open_pin};
+pub use pin::{host_path, pin, remove_directory, unpin};
 pub use specimen::{Specimen, specimen};
 pub use target::{Rate, Target, XdpMode};
 
@@ -69,6 +71,14 @@ pub enum Error {
     OpenMap {
         /// `id:7`, `pin:a/b`.
         reference: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A pin was not made or not removed.
+    #[error("could not pin or unpin {path}")]
+    Pin {
+        /// Below the bpffs.
+        path: String,
         /// The kernel's answer.
         source: io::Error,
     },

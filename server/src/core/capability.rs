@@ -114,7 +114,7 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
         batch_update: update && !values_are_references && map.has_update_batch(),
         batch_delete: delete && map.has_delete_batch(),
         freeze: writes && probe::freeze(map),
-        pin: false,
+        pin: owned,
         watch_counters: iterate && kind::has_counters(map_type),
         watch_events: false,
         lock: reads && probe::lock(map),

@@ -51,7 +51,7 @@ pub enum Error {
     /// Somebody has the name already.
     #[error("{what} {name} exists already")]
     NameTaken {
-        /// "map" or "object".
+        /// "map", "object" or "pin".
         what: &'static str,
         /// The name.
         name: String,
@@ -194,6 +194,12 @@ pub enum Error {
     ReadOnly {
         /// The map as the caller named it.
         map: String,
+    },
+    /// A pin that leads to somebody else's map.
+    #[error("pin {path} is one of a map that this agent does not own")]
+    NotOurPin {
+        /// Below the bpffs.
+        path: String,
     },
     /// User space may not write it any more.
     #[error("map {map} is frozen")]

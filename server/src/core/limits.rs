@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_objects: u32,
     /// Owned maps.
     pub max_maps: u32,
+    /// Pins of one map.
+    pub max_pins: u32,
     /// Attached programs.
     pub max_links: u32,
     /// Bytes that one map may need at its worst.
@@ -63,6 +65,7 @@ impl Default for Limits {
             max_loads: 4,
             max_objects: 256,
             max_maps: 4096,
+            max_pins: 64,
             max_links: 1024,
             max_map_bytes: 4 << 30,
             max_streams: 4096,

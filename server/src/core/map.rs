@@ -9,6 +9,7 @@ use bpfgate_proto::name::{MapName, ObjectName};
 use bpfgate_proto::value::{Plan, Schema};
 
 use super::capability::{self, Capabilities};
+use super::pins::Pins;
 use crate::watch::CounterSpec;
 use crate::{btf, sys};
 
@@ -53,6 +54,7 @@ pub struct Map {
     sum_plan: Plan,
     created_at: SystemTime,
     capabilities: Capabilities,
+    pub(super) pins: Pins,
 }
 
 impl Map {
@@ -84,6 +86,7 @@ impl Map {
             sum_plan,
             created_at,
             capabilities,
+            pins: Pins::default(),
         }
     }
 
@@ -146,6 +149,11 @@ impl Map {
     /// Which operations it has.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// Where the agent pinned it, below its bpffs.
+    pub fn pins(&self) -> Vec<String> {
+        self.pins.paths()
     }
 
     /// Bytes that the kernel charges for it, and whether it is frozen.

@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::map::schema_of;
 use super::object::{Link, Object};
+use super::pins::Bpffs;
 use super::{About, Error, Identity, Labels, Limits, Map, shape};
 use crate::broker::{self, MapRequest, Target};
 
@@ -23,8 +24,8 @@ pub struct Registry {
     state: RwLock<State>,
     changed: watch::Sender<u64>,
     limits: Limits,
-    /// Where `pin:` references lead; `None` without a bpffs.
-    bpffs: Option<OwnedFd>,
+    /// Where `pin:` references lead.
+    bpffs: Bpffs,
 }
 
 #[derive(Debug, Default)]
@@ -64,12 +65,16 @@ impl Registry {
     /// Owns nothing yet.
     pub fn new(limits: Limits, bpffs: Option<OwnedFd>) -> Self {
         let changed = watch::Sender::new(0);
-        Self { state: RwLock::default(), changed, limits, bpffs }
+        Self { state: RwLock::default(), changed, limits, bpffs: Bpffs::new(bpffs) }
     }
 
     /// What is granted at most.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(super) fn bpffs(&self) -> &Bpffs {
+        &self.bpffs
     }
 
     /// A number that changes after every map that comes or goes.
@@ -91,9 +96,9 @@ impl Registry {
                 Ok(adopt(reference, sys))
             }
             MapRef::Pin(path) => {
-                let bpffs = self.bpffs.as_ref().ok_or_else(absent)?;
-                let sys = broker::open_pin(bpffs.as_fd(), path)
-                    .map_err(|error| open_error(error, absent))?;
+                let bpffs = self.bpffs.root().ok_or_else(absent)?;
+                let sys =
+                    broker::open_pin(bpffs, path).map_err(|error| open_error(error, absent))?;
                 Ok(self.owned_by_id(sys.info().id).unwrap_or_else(|| adopt(reference, sys)))
             }
         }
@@ -165,6 +170,7 @@ impl Registry {
             state.maps.remove(name)
         };
         self.bump();
+        self.unpin_all(map.as_slice());
         drop(map);
         info!(map = %name, "map deleted");
         Ok(())
@@ -238,6 +244,7 @@ impl Registry {
             state.take_object(name)
         };
         self.bump();
+        self.unpin_all(&gone.maps);
         drop(gone);
         info!(object = %name, "object unloaded");
         Ok(())
@@ -371,7 +378,7 @@ impl State {
         let object = self.objects.remove(name);
         let maps = object.iter().flat_map(|object| &object.maps);
         let maps = maps.filter_map(|name| self.maps.remove(name)).collect();
-        Gone { _links: links, _object: object, _maps: maps }
+        Gone { _links: links, _object: object, maps }
     }
 }
 
@@ -380,7 +387,7 @@ impl State {
 struct Gone {
     _links: Vec<Arc<Link>>,
     _object: Option<Arc<Object>>,
-    _maps: Vec<Arc<Map>>,
+    maps: Vec<Arc<Map>>,
 }
 
 /// A name taken for an object that is being loaded.

@@ -120,7 +120,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         labels: labels_to(&map.about().labels),
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
-        pins: Vec::new(),
+        pins: map.pins(),
     }
 }
 

@@ -1,10 +1,11 @@
-//! The life of a map: made, found, described, frozen, forgotten.
+//! The life of a map: made, found, described, frozen, pinned, forgotten.
 
 use bpfgate_proto::v1 as pb;
 use tonic::Status;
 
-use super::map_convert::{create_map, map_filter, map_message, map_name};
+use super::map_convert::{create_map, map_filter, map_message, map_name, map_ref};
 use super::{Shared, blocking};
+use crate::core::PinPath;
 
 pub(super) async fn create(
     shared: &Shared,
@@ -54,4 +55,26 @@ pub(super) async fn freeze(
     let map = shared.find_map(&request.map).await?;
     blocking(move || map.freeze()).await?;
     Ok(pb::FreezeResponse {})
+}
+
+pub(super) async fn pin(
+    shared: &Shared,
+    request: pb::PinRequest,
+) -> Result<pb::PinResponse, Status> {
+    let pb::PinRequest { map, path } = request;
+    let reference = map_ref(&map)?;
+    let path: PinPath = path.parse()?;
+    let registry = shared.registry.clone();
+    let whole = blocking(move || registry.pin(&reference, &path)).await?;
+    Ok(pb::PinResponse { path: whole.to_string_lossy().into_owned() })
+}
+
+pub(super) async fn unpin(
+    shared: &Shared,
+    request: pb::UnpinRequest,
+) -> Result<pb::UnpinResponse, Status> {
+    let path: PinPath = request.path.parse()?;
+    let registry = shared.registry.clone();
+    blocking(move || registry.unpin(&path)).await?;
+    Ok(pb::UnpinResponse {})
 }

@@ -106,6 +106,20 @@ impl MapService for Maps {
         reply(map_life::freeze(&self.0, request.into_inner()).await)
     }
 
+    async fn pin(
+        &self,
+        request: Request<pb::PinRequest>,
+    ) -> Result<Response<pb::PinResponse>, Status> {
+        reply(map_life::pin(&self.0, request.into_inner()).await)
+    }
+
+    async fn unpin(
+        &self,
+        request: Request<pb::UnpinRequest>,
+    ) -> Result<Response<pb::UnpinResponse>, Status> {
+        reply(map_life::unpin(&self.0, request.into_inner()).await)
+    }
+
     async fn lookup_batch(
         &self,
         request: Request<pb::LookupBatchRequest>,

@@ -156,6 +156,9 @@ fn shape(error: Error) -> Shape {
             .with("map", map)
             .with("max_entries", max_entries),
         Error::ReadOnly { map } => Shape::new(C::PermissionDenied, "READ_ONLY").with("map", map),
+        Error::NotOurPin { path } => {
+            Shape::new(C::FailedPrecondition, "NOT_OUR_PIN").with("path", path)
+        }
         Error::Frozen { map } => Shape::new(C::FailedPrecondition, "FROZEN").with("map", map),
         Error::InUse { what, name, by: _ } => {
             Shape::new(C::FailedPrecondition, "IN_USE").with(what, name)
@@ -213,6 +216,7 @@ fn broker_shape(error: broker::Error) -> Shape {
         broker::Error::OpenMap { reference, source } => {
             kernel_shape(&source).with("map", reference)
         }
+        broker::Error::Pin { path, source } => kernel_shape(&source).with("path", path),
         broker::Error::BadPin { reference, problem: _ } => {
             let shape = Shape::new(C::InvalidArgument, "BAD_PIN").field("map");
             shape.with("map", reference)
@@ -260,7 +264,9 @@ fn elf_shape(error: ElfError) -> Shape {
 /// What the kernel refused without anybody here knowing better.
 fn kernel_shape(source: &io::Error) -> Shape {
     let (code, reason) = match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => (Code::FailedPrecondition, "KERNEL_PERMISSION"),
+        Some(libc::EPERM | libc::EACCES | libc::EROFS) => {
+            (Code::FailedPrecondition, "KERNEL_PERMISSION")
+        }
         Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO) => {
             (Code::NotFound, "KERNEL_NOT_FOUND")
         }

@@ -113,7 +113,7 @@ attrs! {
         attach_prog_fd: u32,
         core_relo_cnt: u32,
     }
-    /// `BPF_OBJ_GET`.
+    /// `BPF_OBJ_PIN`, `BPF_OBJ_GET`.
     Object {
         pathname: u64,
         bpf_fd: u32,

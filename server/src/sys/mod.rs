@@ -36,7 +36,7 @@ pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, map_create, map_get_fd_by_id};
 pub use perf::{PerfEvent, perf_event_open};
-pub use pin::{obj_get, open_beneath};
+pub use pin::{obj_get, obj_pin, open_beneath};
 pub use program::{ProgramAttr, prog_load};
 pub use socket::packet_socket;
 
@@ -54,6 +54,7 @@ enum Command {
     MapDeleteElem = 3,
     MapGetNextKey = 4,
     ProgLoad = 5,
+    ObjPin = 6,
     ObjGet = 7,
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::attr::Object;
-use super::{Command, Map, bpf_fd};
+use super::map::raw;
+use super::{Command, Map, bpf, bpf_fd};
 
 /// Finds `path` below `root` without following a link or leaving it.
 pub fn open_beneath(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
@@ -25,4 +26,14 @@ pub fn obj_get(pin: BorrowedFd<'_>) -> io::Result<Map> {
     // SAFETY: the path ends with a NUL; on success the command makes a descriptor.
     let fd = unsafe { bpf_fd(Command::ObjGet, &mut block)? };
     Map::new(fd)
+}
+
+/// `BPF_OBJ_PIN` of a map as `name` in a directory of a bpffs. `EEXIST` if something has the name,
+/// were it a link.
+pub fn obj_pin(directory: BorrowedFd<'_>, name: &str, map: BorrowedFd<'_>) -> io::Result<()> {
+    let path = CString::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))?;
+    let mut block = Object { pathname: path.as_ptr() as u64, bpf_fd: raw(map), file_flags: 0 };
+    // SAFETY: the path ends with a NUL.
+    unsafe { bpf(Command::ObjPin, &mut block)? };
+    Ok(())
 }

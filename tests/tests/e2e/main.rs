@@ -18,6 +18,7 @@ mod links;
 mod maps;
 mod objects;
 mod packets;
+mod pins;
 mod python;
 mod queues;
 mod restore;

@@ -76,7 +76,7 @@ async fn a_type_without_entries_says_what_it_lacks() {
     let agent = Agent::spawn();
     let client = agent.client().await;
     let map = NewMap::new("ring", MapType::Ringbuf).sizes(0, 0).entries(4096).make(&client).await;
-    let can = Capabilities { freeze: true, ..Capabilities::default() };
+    let can = Capabilities { freeze: true, pin: true, ..Capabilities::default() };
     assert_eq!(map.capabilities, Some(can));
     let maps = client.maps();
     let cpu = bpfgate_client::CpuMode::Each;
@@ -88,7 +88,7 @@ async fn a_type_without_entries_says_what_it_lacks() {
     let error = maps.delete_entry("array", [0; 4]).await;
     let error = refused(error, Code::Unimplemented, &["array", "delete", "lookup, update"]);
     assert_eq!(error.reason.as_deref(), Some("UNSUPPORTED_OPERATION"));
-    assert_eq!(error.metadata["has"], "lookup, update, iterate, freeze, watch counters");
+    assert_eq!(error.metadata["has"], "lookup, update, iterate, freeze, pin, watch counters");
 }
 
 #[tokio::test(flavor = "multi_thread")]
