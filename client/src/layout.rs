@@ -85,7 +85,7 @@ impl Layout {
 
     /// The value of each CPU in an entry's bytes, in CPU order: one where the map is not per-CPU
     /// or its CPUs were added.
-    pub fn values<'v>(&self, bytes: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+    pub fn values<'v>(&self, bytes: &'v [u8]) -> impl Iterator<Item = &'v [u8]> + Clone {
         let size = self.value.size();
         // The kernel rounds each CPU's value up to 8 bytes.
         let stride = if bytes.len() == size { size } else { size.next_multiple_of(8) };

@@ -36,6 +36,11 @@ pub fn json(arguments: &[&str]) -> Value {
     try_json(arguments).unwrap_or_else(|error| panic!("bpftool {}: {error}", arguments.join(" ")))
 }
 
+/// `bpftool -j ARGUMENTS`, which has to work: the very text.
+pub fn text(arguments: &[&str]) -> String {
+    run(Command::new("bpftool").arg("--json").args(arguments)).ok().stdout
+}
+
 /// What `bpftool map show id ID` says.
 pub fn map(id: u32) -> Value {
     json(&["map", "show", "id", &id.to_string()])

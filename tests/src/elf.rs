@@ -14,6 +14,8 @@ objects! {
     GLOBALS = "globals";
     /// Maps whose keys and values are of many types; no programs.
     TYPED = "typed";
+    /// Maps of the types whose entries are printed and read back; no programs that do anything.
+    FORMATS = "formats";
     /// A map to share, and one to be pinned by its name.
     SHARED = "shared";
     /// A program that the verifier refuses.

@@ -1,7 +1,7 @@
 //! What every command works with: the connection, how to print, and names made forgiving.
 
 use std::collections::HashMap;
-use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
 
 use anstyle::Style;
 use bpfgate_client::name::{MapRef, ObjectName};
@@ -36,6 +36,14 @@ impl Context {
     /// Prints what a command returned.
     pub(crate) fn print(&self, sheet: Sheet) -> Result<(), Failure> {
         Ok(sheet.print(stdout(), self.format, self.heading())?)
+    }
+
+    /// What bpftool prints where there is nothing to print. Other formats print nothing.
+    pub(crate) fn nothing(&self) -> Result<(), Failure> {
+        if self.format == Format::Bpftool {
+            writeln!(io::stdout(), "null")?;
+        }
+        Ok(())
     }
 
     /// For rows that come one after another.

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Conflict = 7,
     Limit = 8,
     Unsupported = 9,
+    /// As a shell has it of what a SIGINT ended.
+    Interrupted = 130,
 }
 
 /// For `--help`.
@@ -33,7 +35,8 @@ Exit codes:
   6  the agent refused a value: wrong size, bad name, index out of range, verifier rejection
   7  in the way: the name or key is taken, the map is frozen or in use
   8  full, or a limit was reached
-  9  this map or kernel cannot do that";
+  9  this map or kernel cannot do that
+  130  a dump or restore ended by ^C: whole lines were printed, and it says how much was done";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -156,8 +159,13 @@ mod tests {
             Exit::Conflict,
             Exit::Limit,
             Exit::Unsupported,
+            Exit::Interrupted,
         ];
-        let listed: Vec<_> = HELP.lines().skip(1).map(|line| line.trim()[..1].to_owned()).collect();
+        let listed: Vec<_> = HELP
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
+            .collect();
         let codes: Vec<_> = all.iter().map(|&exit| (exit as u8).to_string()).collect();
         assert_eq!(listed, codes);
     }

@@ -3,10 +3,11 @@
 //! - [`args`]: the command line as types; [`values`], [`scalar`], [`target`]: what its flags take
 //! - [`context`]: the connection, and names made forgiving
 //! - [`commands`]: one file a noun; a command returns rows
-//! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entry`]: a map's
-//!   entries as rows
+//! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entries`]: a map's
+//!   entries, as they come
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself
 //! - [`describe`], [`human`]: types and numbers in words
+//! - [`progress`], [`interrupt`]: for what takes long
 //! - [`exit`]: how it ends
 
 #![forbid(unsafe_code)]
@@ -17,10 +18,12 @@ mod cell;
 mod commands;
 mod context;
 mod describe;
-mod entry;
+mod entries;
 mod exit;
 mod human;
+mod interrupt;
 mod live;
+mod progress;
 mod render;
 mod scalar;
 mod target;

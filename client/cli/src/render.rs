@@ -26,6 +26,8 @@ pub(crate) enum Format {
     Jsonl,
     // With a header line.
     Csv,
+    // As `bpftool --json` prints maps and their entries.
+    Bpftool,
 }
 
 /// What a command returns.
@@ -150,7 +152,7 @@ impl<W: Write> Printer<W> {
                 }
                 Ok(())
             }
-            Format::Json => {
+            Format::Json | Format::Bpftool => {
                 self.open(first)?;
                 write_object(&mut self.out, &self.columns, cells)
             }
@@ -167,24 +169,15 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// A row that is written already, as an object. Only for JSON.
-    pub(crate) fn object(&mut self, json: &[u8]) -> io::Result<()> {
-        let first = self.rows == 0;
-        self.rows += 1;
-        if self.format == Format::Json {
-            self.open(first)?;
-            return self.out.write_all(json);
-        }
-        self.out.write_all(json)?;
-        self.out.write_all(b"\n")
-    }
-
     /// What stands before an item of a JSON list.
     fn open(&mut self, first: bool) -> io::Result<()> {
+        let lines = self.format == Format::Json;
         let open = match (first, self.unwrapped) {
             (_, true) => "",
-            (true, false) => "[\n",
-            (false, false) => ",\n",
+            (true, false) if lines => "[\n",
+            (false, false) if lines => ",\n",
+            (true, false) => "[",
+            (false, false) => ",",
         };
         self.out.write_all(open.as_bytes())
     }
@@ -200,8 +193,9 @@ impl<W: Write> Printer<W> {
     /// The closing bracket, or the heading of nothing.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         match self.format {
-            Format::Json if self.unwrapped => self.out.write_all(b"\n")?,
-            Format::Json if self.rows == 0 => self.out.write_all(b"[]\n")?,
+            Format::Json | Format::Bpftool if self.unwrapped => self.out.write_all(b"\n")?,
+            Format::Json | Format::Bpftool if self.rows == 0 => self.out.write_all(b"[]\n")?,
+            Format::Bpftool => self.out.write_all(b"]\n")?,
             Format::Json => self.out.write_all(b"\n]\n")?,
             Format::Csv if self.rows == 0 => self.csv_header()?,
             Format::Table | Format::Jsonl | Format::Csv => {}

@@ -9,13 +9,14 @@ mod watch;
 
 use crate::args::Noun;
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::render::Sheet;
+use crate::exit::{Exit, Failure};
+use crate::render::{Format, Sheet};
 
 /// What a command has to say: rows, or nothing.
 type Answer = Result<Option<Sheet>, Failure>;
 
 pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
+    check_format(context, &noun)?;
     let answer = match noun {
         Noun::Map(command) => map::run(context, command).await,
         Noun::Object(command) => object::run(context, command).await,
@@ -24,4 +25,12 @@ pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
         Noun::Agent(command) => agent::run(context, command).await,
     };
     answer?.map_or(Ok(()), |sheet| context.print(sheet))
+}
+
+/// bpftool has maps and entries as we do, and nothing else.
+fn check_format(context: &Context, noun: &Noun) -> Result<(), Failure> {
+    if context.format != Format::Bpftool || matches!(noun, Noun::Map(_)) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, "-o bpftool is for `bpfgate map`; use -o json here"))
 }

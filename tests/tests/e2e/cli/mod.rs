@@ -1,10 +1,12 @@
 //! Every call through the command line: what it prints, how it ends, and what it says when it
 //! cannot.
 
+mod bpftool;
 mod callers;
 mod failures;
 mod maps;
 mod objects;
+mod samples;
 mod watch;
 
 use bpfgate_tests::Agent;

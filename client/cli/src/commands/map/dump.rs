@@ -1,30 +1,93 @@
 //! `bpfgate map dump`.
 
-use bpfgate_client::{EntryParts, IterateOptions};
+use bpfgate_client::name::MapRef;
+use bpfgate_client::{Chunk, Entries, EntryParts, IterateOptions, Layout, v1};
 
 use super::entry::{cpu_mode, sum_hint};
 use crate::args::DumpArgs;
 use crate::context::Context;
-use crate::entry::EntryView;
+use crate::entries::{EntryWriter, Selection};
 use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::{self, Progress};
+use crate::render::Format;
 
 pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure> {
     let DumpArgs { map, keys, values, limit, per_cpu } = args;
-    let (info, layout) = context.map(&map.map).await?;
-    let each_cpu = per_cpu && layout.per_cpu;
-    let view = EntryView::new(&layout, context.format).each_cpu(each_cpu);
-    let (view, parts) = match (keys, values) {
-        (true, false) => (view.keys_only(), EntryParts::Keys),
-        (false, true) => (view.values_only(), EntryParts::Values),
-        _ => (view, EntryParts::Both),
+    let parts = match (keys, values) {
+        (true, false) => EntryParts::Keys,
+        (false, true) => EntryParts::Values,
+        _ => EntryParts::Both,
     };
-    let mut printer = context.printer(view.columns());
+    let bpftool = context.format == Format::Bpftool;
+    if bpftool && parts != EntryParts::Both {
+        let text = "bpftool prints whole entries: leave --keys and --values out, or -o bpftool";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let (info, layout) = context.map(&map.map).await?;
+    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
+    let mut writer =
+        EntryWriter::new(context, &info, &layout, Selection { parts, each_cpu, single: false });
     if limit == Some(0) {
-        return Ok(printer.finish()?);
+        return Ok(writer.finish()?);
     }
     let options = IterateOptions { parts, cpu: cpu_mode(each_cpu), limit, ..Default::default() };
-    let maps = context.client.maps();
-    let mut entries = maps.iterate(&map.map.to_string(), options).await.map_err(sum_hint)?;
+    let mut entries = open(context, &map.map, options).await?;
+    check_sizes(&info, &layout, &entries, parts, each_cpu)?;
+    let interrupt = Interrupt::new()?;
+    let mut progress = Progress::beside_rows("read");
+    let expected = expected(&info, limit);
+    let mut read = 0;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = interrupt.pressed() => None,
+            chunk = entries.next_chunk() => Some(chunk),
+        };
+        match next {
+            Some(Ok(Some(chunk))) => {
+                read += print(&mut writer, &chunk)?;
+                progress.update(read, expected.and_then(|all| progress::share(read, all)));
+            }
+            Some(Ok(None)) => return Ok(writer.finish()?),
+            Some(Err(error)) => {
+                writer.cut()?;
+                progress.clear();
+                return Err(error.into());
+            }
+            None => {
+                writer.cut()?;
+                progress.clear();
+                let text = format!("interrupted: {read} entries were printed, not all there are");
+                return Err(Failure::new(Exit::Interrupted, text));
+            }
+        }
+    }
+}
+
+async fn open(
+    context: &Context,
+    map: &MapRef,
+    options: IterateOptions,
+) -> Result<Entries, Failure> {
+    context.client.maps().iterate(&map.to_string(), options).await.map_err(sum_hint)
+}
+
+fn print(writer: &mut EntryWriter<'_>, chunk: &Chunk) -> Result<u64, Failure> {
+    for (key, value) in chunk.iter() {
+        writer.entry(key, value)?;
+    }
+    Ok(chunk.len() as u64)
+}
+
+/// The map may have been replaced since its layout was asked for.
+fn check_sizes(
+    info: &v1::Map,
+    layout: &Layout,
+    entries: &Entries,
+    parts: EntryParts,
+    each_cpu: bool,
+) -> Result<(), Failure> {
     let value_size = if each_cpu { layout.value_stride } else { layout.value.size() };
     let wrong_key = parts != EntryParts::Values && entries.key_stride() != layout.key.size();
     let wrong_value = parts != EntryParts::Keys && entries.value_stride() != value_size;
@@ -32,25 +95,16 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         let text = format!("map {} was replaced by one of another size; try again", info.name);
         return Err(Failure::new(Exit::Conflict, text));
     }
-    let (is_json, mut object) = (view.is_json(), Vec::new());
-    let mut print = |key: &[u8], cpu: usize, value: &[u8]| {
-        if !is_json {
-            return printer.row(view.cells(key, cpu, value));
-        }
-        object.clear();
-        view.write_json(key, cpu, value, &mut object);
-        printer.object(&object)
-    };
-    while let Some(chunk) = entries.next_chunk().await? {
-        for (key, value) in chunk.iter() {
-            if parts == EntryParts::Keys {
-                print(key, 0, &[])?;
-                continue;
-            }
-            for (cpu, value) in layout.values(value).enumerate() {
-                print(key, cpu, value)?;
-            }
-        }
+    Ok(())
+}
+
+/// How many entries will come, where that is known before: an array has them all.
+fn expected(info: &v1::Map, limit: Option<u64>) -> Option<u64> {
+    let spec = info.spec.clone().unwrap_or_default();
+    let full = matches!(spec.r#type(), v1::MapType::Array | v1::MapType::PercpuArray);
+    let all = full.then_some(spec.max_entries.into());
+    match (all, limit) {
+        (Some(all), Some(limit)) => Some(limit.min(all)),
+        (all, limit) => limit.or(all),
     }
-    Ok(printer.finish()?)
 }

@@ -1,30 +1,38 @@
 //! `bpfgate map lookup`, `update` and `delete`.
 
 use bpfgate_client::name::MapRef;
-use bpfgate_client::{CpuMode, UpdateMode};
+use bpfgate_client::{Code, CpuMode, EntryParts, UpdateMode};
 
 use super::parse;
 use crate::context::Context;
-use crate::entry::EntryView;
+use crate::entries::{EntryWriter, Selection};
 use crate::exit::Failure;
-use crate::render::Sheet;
+use crate::render::Format;
 
 pub(super) async fn lookup(
     context: &Context,
     map: &MapRef,
     key: &str,
     per_cpu: bool,
-) -> Result<Sheet, Failure> {
+) -> Result<(), Failure> {
     let (info, layout) = context.map(map).await?;
     let key = parse::key(&info, &layout, key)?;
-    let each_cpu = per_cpu && layout.per_cpu;
+    let bpftool = context.format == Format::Bpftool;
+    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
     let (maps, name, cpu) = (context.client.maps(), map.to_string(), cpu_mode(each_cpu));
-    let bytes = maps.lookup(&name, key.clone(), cpu).await.map_err(sum_hint)?;
-    let view = EntryView::new(&layout, context.format).each_cpu(each_cpu);
-    let values = layout.values(&bytes).enumerate();
-    let rows = values.map(|(cpu, value)| view.cells(&key, cpu, value)).collect();
-    let sheet = Sheet::of(view.columns(), rows);
-    Ok(if each_cpu { sheet } else { sheet.only() })
+    let value = match maps.lookup(&name, key.clone(), cpu).await {
+        Ok(value) => value,
+        Err(error) => {
+            if error.code() == Some(Code::NotFound) {
+                context.nothing()?;
+            }
+            return Err(sum_hint(error));
+        }
+    };
+    let selection = Selection { parts: EntryParts::Both, each_cpu, single: true };
+    let mut writer = EntryWriter::new(context, &info, &layout, selection);
+    writer.entry(&key, &value)?;
+    Ok(writer.finish()?)
 }
 
 pub(super) fn cpu_mode(each_cpu: bool) -> CpuMode {
@@ -33,7 +41,7 @@ pub(super) fn cpu_mode(each_cpu: bool) -> CpuMode {
 
 /// A value that cannot be added up can still be shown.
 pub(super) fn sum_hint(error: bpfgate_client::Error) -> Failure {
-    let no_sum = error.code() == Some(bpfgate_client::Code::FailedPrecondition);
+    let no_sum = error.code() == Some(Code::FailedPrecondition);
     let failure = Failure::from(error);
     if no_sum { failure.hint("try --per-cpu") } else { failure }
 }

@@ -3,10 +3,13 @@
 use bpfgate_client::v1;
 
 use crate::describe;
-use crate::render::{Cell, Sheet, left, right};
+use crate::render::{Cell, Format, Sheet, left, right};
 use crate::values::{flag_names, map_type_name};
 
-pub(super) fn list(maps: Vec<v1::Map>) -> Sheet {
+pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
+    if format == Format::Bpftool {
+        return as_bpftool(maps);
+    }
     let columns = [
         left("name"),
         left("type"),
@@ -35,12 +38,46 @@ pub(super) fn list(maps: Vec<v1::Map>) -> Sheet {
     )
 }
 
+/// The fields of `bpftool --json map show` that an agent knows: without `btf_id`, `pids` and what
+/// is about devices. `name` is the kernel's.
+fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
+    let columns = [
+        "id",
+        "type",
+        "name",
+        "flags",
+        "bytes_key",
+        "bytes_value",
+        "max_entries",
+        "bytes_memlock",
+        "frozen",
+    ];
+    let row = |map: v1::Map| {
+        let spec = map.spec.unwrap_or_default();
+        [
+            Cell::Number(map.id.into()),
+            Cell::Text(type_name(spec.r#type)),
+            Cell::Text(map.kernel_name),
+            Cell::Number(spec.flags.into()),
+            Cell::Number(spec.key_size.into()),
+            Cell::Number(spec.value_size.into()),
+            Cell::Number(spec.max_entries.into()),
+            Cell::Number(map.memory_bytes),
+            Cell::Number(map.frozen.into()),
+        ]
+    };
+    Sheet::many(columns.map(left), maps.into_iter().map(row))
+}
+
 /// A kernel may have types that this version has no name for.
 fn type_name(number: i32) -> String {
     v1::MapType::try_from(number).map_or_else(|_| format!("type {number}"), map_type_name)
 }
 
-pub(super) fn show(map: v1::Map) -> Sheet {
+pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
+    if format == Format::Bpftool {
+        return as_bpftool(vec![map]).only();
+    }
     let ownership = match map.ownership() {
         v1::Ownership::Owned => "owned",
         v1::Ownership::Adopted => "adopted",

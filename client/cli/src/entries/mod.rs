@@ -1,0 +1,229 @@
+//! A map's entries, printed as they come.
+//!
+//! - [`EntryWriter`]: entries in any format
+//! - [`rows`]: as rows, for tables and CSV
+//! - [`bpftool`]: as `bpftool --json` prints them; [`formatted`]: its typed half
+
+mod bpftool;
+mod formatted;
+mod rows;
+
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+
+use bpfgate_client::value::Plan;
+use bpfgate_client::{EntryParts, Layout, v1};
+
+use self::bpftool::Bpftool;
+use crate::context::Context;
+use crate::render::{Format, Printer};
+
+pub(crate) use self::rows::EntryView;
+
+/// Text that is gathered before it goes out.
+const BUFFER: usize = 64 << 10;
+
+/// Writes entries of one map as they come.
+pub(crate) struct EntryWriter<'l> {
+    layout: &'l Layout,
+    parts: EntryParts,
+    style: Style<'l>,
+}
+
+enum Style<'l> {
+    /// Tables and CSV.
+    Rows { printer: Printer<BufWriter<StdoutLock<'static>>>, view: EntryView<'l> },
+    /// JSON: an entry is on one line, and never a tree.
+    Text { text: Text, form: Form },
+}
+
+enum Form {
+    /// With a line for each CPU, or their sum.
+    Own {
+        each_cpu: bool,
+    },
+    Bpftool(Box<Bpftool>),
+}
+
+/// JSON that grows.
+struct Text {
+    out: StdoutLock<'static>,
+    buffer: Vec<u8>,
+    /// Before the first entry, between two, and behind the last.
+    frame: [&'static str; 3],
+    entries: u64,
+}
+
+/// What to print of a map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Selection {
+    pub(crate) parts: EntryParts,
+    /// Each CPU's value by itself; the values that come are then of all CPUs.
+    pub(crate) each_cpu: bool,
+    /// The one entry that was asked for, not a list of it.
+    pub(crate) single: bool,
+}
+
+impl<'l> EntryWriter<'l> {
+    pub(crate) fn new(
+        context: &Context,
+        map: &v1::Map,
+        layout: &'l Layout,
+        selection: Selection,
+    ) -> Self {
+        let Selection { parts, each_cpu, single } = selection;
+        let style = match context.format {
+            Format::Table | Format::Csv => {
+                let view = EntryView::new(layout, context.format).each_cpu(each_cpu);
+                let view = match parts {
+                    EntryParts::Keys => view.keys_only(),
+                    EntryParts::Values => view.values_only(),
+                    EntryParts::Both | EntryParts::Unspecified => view,
+                };
+                Style::Rows { printer: context.printer(view.columns()), view }
+            }
+            Format::Json if single && !each_cpu => {
+                Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own { each_cpu } }
+            }
+            Format::Json => {
+                let frame = ["[\n", ",\n", "\n]\n"];
+                Style::Text { text: Text::new(frame), form: Form::Own { each_cpu } }
+            }
+            Format::Jsonl => {
+                Style::Text { text: Text::new(["", "\n", "\n"]), form: Form::Own { each_cpu } }
+            }
+            Format::Bpftool => {
+                let frame = if single { ["", "", "\n"] } else { ["[", ",", "]\n"] };
+                let form = Form::Bpftool(Box::new(Bpftool::new(map)));
+                Style::Text { text: Text::new(frame), form }
+            }
+        };
+        Self { layout, parts, style }
+    }
+
+    /// An entry; a half that is not asked for is not looked at.
+    pub(crate) fn entry(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        let Self { layout, parts, style } = self;
+        let with_value = *parts != EntryParts::Keys;
+        match style {
+            Style::Rows { printer, view } if with_value => {
+                for (cpu, value) in layout.values(value).enumerate() {
+                    printer.row(view.cells(key, cpu, value))?;
+                }
+                Ok(())
+            }
+            Style::Rows { printer, view } => printer.row(view.cells(key, 0, &[])),
+            Style::Text { text, form: Form::Bpftool(form) } => {
+                form.entry(key, layout.values(value), text.next());
+                text.spill()
+            }
+            Style::Text { text, form: Form::Own { each_cpu } } => {
+                let key = (*parts != EntryParts::Values).then_some((&layout.key, key));
+                if !with_value {
+                    object(text.next(), key, None, None);
+                }
+                for (cpu, value) in layout.values(value).enumerate().filter(|_| with_value) {
+                    let cpu = each_cpu.then_some(cpu);
+                    object(text.next(), key, cpu, Some((&layout.value, value)));
+                }
+                text.spill()
+            }
+        }
+    }
+
+    /// There are no more.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        match self.style {
+            Style::Rows { printer, .. } => printer.finish(),
+            Style::Text { text, .. } => text.finish(),
+        }
+    }
+
+    /// There would be more: what was written is whole lines, but no whole document.
+    pub(crate) fn cut(self) -> io::Result<()> {
+        match self.style {
+            Style::Rows { mut printer, .. } => printer.flush(),
+            Style::Text { text, .. } => text.cut(),
+        }
+    }
+}
+
+/// `{"key":…,"cpu":…,"value":…}`, less what is not there.
+fn object(
+    out: &mut Vec<u8>,
+    key: Option<(&Plan, &[u8])>,
+    cpu: Option<usize>,
+    value: Option<(&Plan, &[u8])>,
+) {
+    let start = out.len();
+    if let Some((plan, bytes)) = key {
+        out.extend_from_slice(b",\"key\":");
+        json(plan, bytes, out);
+    }
+    if let Some(cpu) = cpu {
+        out.extend_from_slice(b",\"cpu\":");
+        out.extend_from_slice(cpu.to_string().as_bytes());
+    }
+    if let Some((plan, bytes)) = value {
+        out.extend_from_slice(b",\"value\":");
+        json(plan, bytes, out);
+    }
+    if out.len() > start {
+        out[start] = b'{';
+    } else {
+        out.push(b'{');
+    }
+    out.push(b'}');
+}
+
+fn json(plan: &Plan, bytes: &[u8], out: &mut Vec<u8>) {
+    if plan.write_json(bytes, out).is_err() {
+        // Not met: sizes are checked before the first entry.
+        out.extend_from_slice(b"null");
+    }
+}
+
+impl Text {
+    fn new(frame: [&'static str; 3]) -> Self {
+        // Not Rust's own buffer, which flushes at every line's end.
+        let buffer = Vec::with_capacity(2 * BUFFER);
+        Self { out: io::stdout().lock(), buffer, frame, entries: 0 }
+    }
+
+    /// Where the next entry goes.
+    fn next(&mut self) -> &mut Vec<u8> {
+        let [open, between, _] = self.frame;
+        let before = if self.entries == 0 { open } else { between };
+        self.buffer.extend_from_slice(before.as_bytes());
+        self.entries += 1;
+        &mut self.buffer
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.len() < BUFFER { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        let [open, _, close] = self.frame;
+        match self.entries {
+            0 if open.is_empty() => {}
+            0 => self.buffer.extend_from_slice(b"[]\n"),
+            _ => self.buffer.extend_from_slice(close.as_bytes()),
+        }
+        self.write()?;
+        self.out.flush()
+    }
+
+    fn cut(mut self) -> io::Result<()> {
+        if self.entries > 0 {
+            self.buffer.push(b'\n');
+        }
+        self.write()?;
+        self.out.flush()
+    }
+}
