@@ -1,8 +1,9 @@
-//! Prints every change of some counters: `cargo run --example watch -- 'proto-counters/*'`.
+//! Prints every counter that changes, with its rate: `cargo run --example watch -- 'pc/*'`. Goes
+//! on when the agent is started again.
 
-use std::collections::HashMap;
-
-use bpfgate_client::{Client, DEFAULT_ENDPOINT, WatchEvent, WatchOptions, parse_selector};
+use bpfgate_client::{
+    Change, Client, CounterView, DEFAULT_ENDPOINT, WatchEvent, WatchOptions, parse_selector,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,26 +11,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect(DEFAULT_ENDPOINT).await?;
     let selectors = vec![parse_selector(&selector)?];
     let mut watch = client.maps().watch_counters(selectors, WatchOptions::default()).await?;
-    let mut names = HashMap::new();
+    let mut view = CounterView::new(watch.header());
     while let Some(event) = watch.next_event().await? {
-        match event {
-            // Sent once; batches speak of it by its ref.
-            WatchEvent::Series(series) => {
-                let labels: Vec<_> = series.labels.iter().map(|l| l.value.as_str()).collect();
-                let name = format!("{} {} {}", series.map, labels.join(","), series.field);
-                names.insert(series.r#ref, name);
-            }
-            WatchEvent::Batch(batch) => {
-                for (series, value) in batch.refs.iter().zip(&batch.values) {
-                    println!("{}: {value}", names[series]);
-                }
-            }
-            WatchEvent::Removed(removed) => {
-                for series in &removed.refs {
-                    names.remove(series);
-                }
-            }
-            WatchEvent::Reset(_) | WatchEvent::Sync(_) | WatchEvent::Loss(_) => {}
+        if let WatchEvent::Interrupted(gap) = &event {
+            eprintln!("{}; trying again in {:?}", gap.why, gap.retry_in);
+        }
+        let Change::Swept(sweep) = view.apply(&event)? else { continue };
+        for counter in sweep.listed.iter().filter_map(|id| view.get(*id)) {
+            let key = counter.key();
+            let labels: Vec<_> = key.labels.iter().map(|(_, value)| value.as_str()).collect();
+            let rate = counter.rate().map(|rate| format!(" ({rate:+.1}/s)")).unwrap_or_default();
+            println!("{} {} {}: {}{rate}", key.map, labels.join(","), key.field, counter.value());
         }
     }
     Ok(())

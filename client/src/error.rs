@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::connect::{ConnectError, chain, connector_failure, innermost};
+use crate::connect::{ConnectError, ConnectProblem, chain, connector_failure, innermost};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc_error::RpcError;
 
@@ -79,6 +79,37 @@ impl Error {
     /// The gRPC code of a refusal.
     pub fn code(&self) -> Option<Code> {
         self.as_rpc().map(|error| error.code)
+    }
+
+    /// Whether the same call may succeed later although nobody changes anything about it: the agent
+    /// may be started again, a connection may be lost, a limit may be reached for the moment. A
+    /// request that is wrong or not permitted stays so.
+    pub fn may_heal(&self) -> bool {
+        match self {
+            // An agent that starts makes its socket first and opens it to others then.
+            Self::Connect(error) => error.problem != ConnectProblem::NotASocket,
+            Self::Lost { .. } | Self::TimedOut { .. } | Self::CutOff { .. } => true,
+            Self::Endpoint(_) | Self::NotAnAgent { .. } | Self::Protocol { .. } => false,
+            Self::Rpc(error) => match error.code {
+                Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::Cancelled
+                | Code::Internal
+                | Code::Unknown
+                | Code::DataLoss => true,
+                Code::Ok
+                | Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented => false,
+            },
+        }
     }
 
     pub(crate) fn protocol(rpc: &'static str, what: impl Into<String>) -> Self {

@@ -32,6 +32,7 @@ mod agent;
 mod batch;
 mod client;
 mod connect;
+mod counter_view;
 mod datum;
 mod endpoint;
 mod entries;
@@ -54,6 +55,10 @@ pub use crate::agent::Agent;
 pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
 pub use crate::client::{Client, Options};
 pub use crate::connect::{ConnectError, ConnectProblem};
+pub use crate::counter_view::{
+    Bucket, Change, Counter, CounterKey, CounterValue, CounterView, Gone, Losses, MapProgress,
+    SeriesId, Standing, Sweep, ViewError,
+};
 pub use crate::datum::Datum;
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::entries::{Chunk, Entries, IterateOptions};
@@ -65,4 +70,4 @@ pub use crate::objects::Objects;
 pub use crate::restore::Restore;
 pub use crate::rpc_error::{FieldViolation, PreconditionViolation, RpcError};
 pub use crate::selector::{SelectorError, parse_selector};
-pub use crate::watch::{Watch, WatchEvent, WatchOptions};
+pub use crate::watch::{Interruption, Reconnect, Watch, WatchEvent, WatchOptions};

@@ -6,12 +6,13 @@ use bpfgate_proto::v1;
 use bpfgate_proto::v1::map_service_client::MapServiceClient;
 use bpfgate_proto::value::value_to_json;
 use bytes::Bytes;
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::datum::Datum;
 use crate::entries::{Entries, IterateOptions};
-use crate::error::Error;
+use crate::error::{Call, Error};
 use crate::watch::{Watch, WatchOptions};
 use crate::{CpuMode, UpdateMode};
 
@@ -228,11 +229,18 @@ impl Maps {
         selectors: Vec<v1::CounterSelector>,
         options: WatchOptions,
     ) -> Result<Watch, Error> {
+        Watch::open(self.clone(), selectors, options).await
+    }
+
+    /// One stream of a watch, and its first message.
+    pub(crate) async fn open_watch(
+        &self,
+        request: v1::WatchCountersRequest,
+    ) -> Result<(Call, Streaming<v1::WatchCountersResponse>, v1::WatchCountersResponse), Error>
+    {
         let call = self.client.call("WatchCounters");
-        let once = options.once;
-        let request = options.into_request(selectors);
         let (stream, first) = call.open(self.rpc().watch_counters(request)).await?;
-        Watch::new(call, stream, first, once)
+        Ok((call, stream, first))
     }
 
     pub(crate) fn rpc(&self) -> MapServiceClient<Channel> {

@@ -153,6 +153,9 @@ impl Follower {
                 assert_eq!(sync.series, self.series.len() as u64);
             }
             WatchEvent::Loss(loss) => self.losses.push(loss.clone()),
+            WatchEvent::Interrupted(_) | WatchEvent::Resumed(_) => {
+                panic!("a follower's watch does not reconnect: {event:?}")
+            }
         }
     }
 }

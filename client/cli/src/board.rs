@@ -1,11 +1,12 @@
-//! The counters of a watch as they stand: values, rates and what came before. Knows nothing of
-//! terminals.
+//! The counters of a watch as they stand, and what people want of them beyond: how they went
+//! lately, which come first, which to leave out. Knows nothing of terminals.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 
-use bpfgate_client::WatchEvent;
-use bpfgate_client::v1::{CounterBatch, CounterKind, Label, Series};
-use prost_types::Timestamp;
+use bpfgate_client::v1::WatchHeader;
+use bpfgate_client::{Change, Counter, CounterKey, CounterView, SeriesId, ViewError, WatchEvent};
+use clap::ValueEnum;
 
 /// Sweeps that a sparkline can look back on.
 const HISTORY: usize = 60;
@@ -13,144 +14,120 @@ const HISTORY: usize = 60;
 /// the table about.
 const SMOOTHING: f64 = 0.3;
 
-/// One series.
+/// All counters of a watch.
 #[derive(Debug)]
-pub(crate) struct Counter {
-    pub(crate) series: Series,
-    pub(crate) value: u64,
-    /// Of the last sweep, per second. `None` before there were two.
-    pub(crate) rate: Option<f64>,
-    /// Rates, the oldest first.
-    pub(crate) history: VecDeque<f64>,
-    smooth: f64,
-    /// Whether the last sweep changed it.
-    pub(crate) moved: bool,
-    /// Whether any sweep did.
-    ever_moved: bool,
+pub(crate) struct Board {
+    view: CounterView,
+    trends: HashMap<SeriesId, Trend>,
+    filter: Filter,
 }
 
-impl Counter {
-    /// For sorting.
-    pub(crate) fn weight(&self) -> f64 {
-        self.smooth
+/// How a counter went.
+#[derive(Debug, Default)]
+struct Trend {
+    /// Rates, the oldest first.
+    history: VecDeque<f64>,
+    smooth: f64,
+}
+
+/// One counter and how it went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'b> {
+    pub(crate) counter: Counter<'b>,
+    trend: Option<&'b Trend>,
+}
+
+/// What comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    Rate,
+    Value,
+    Name,
+}
+
+/// A text that map, key or field must contain, whatever its case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter(String);
+
+impl Filter {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_lowercase())
     }
 
-    /// Zero and never anything else.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.value == 0 && !self.ever_moved
+    pub(crate) fn lets(&self, text: &str) -> bool {
+        self.0.is_empty() || text.to_lowercase().contains(&self.0)
     }
 
-    pub(crate) fn key(&self) -> String {
-        key_text(&self.series)
+    fn lets_counter(&self, key: &CounterKey) -> bool {
+        self.0.is_empty() || self.lets(&format!("{} {} {}", key.map, key_text(key), key.field))
     }
 }
 
 /// A key that is one value is that value; the fields of others are told apart by their names.
-pub(crate) fn key_text(series: &Series) -> String {
-    let text = |label: &Label| match label.name.as_str() {
-        "key" => label.value.clone(),
-        name => format!("{name}={}", label.value),
+pub(crate) fn key_text(key: &CounterKey) -> String {
+    let text = |(name, value): &(String, String)| match name.as_str() {
+        "key" => value.clone(),
+        name => format!("{name}={value}"),
     };
-    series.labels.iter().map(text).collect::<Vec<_>>().join(" ")
-}
-
-#[derive(Debug, Default)]
-struct MapState {
-    refs: Vec<u64>,
-    sweep: u64,
-    read_end: Option<Timestamp>,
-}
-
-/// All series of a watch.
-#[derive(Debug, Default)]
-pub(crate) struct Board {
-    counters: HashMap<u64, Counter>,
-    maps: HashMap<String, MapState>,
-    /// The initial snapshot is whole.
-    pub(crate) synced: bool,
+    key.labels.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 impl Board {
-    /// Takes one event in. Returns the series that a batch lists, in its order.
-    pub(crate) fn apply(&mut self, event: WatchEvent) -> Vec<u64> {
-        match event {
-            WatchEvent::Series(series) => self.add(series),
-            WatchEvent::Batch(batch) => return self.sweep(batch),
-            WatchEvent::Removed(removed) => {
-                for series in &removed.refs {
-                    self.counters.remove(series);
-                }
-                let gone = |series: &u64| !removed.refs.contains(series);
-                self.maps.values_mut().for_each(|map| map.refs.retain(gone));
-            }
-            WatchEvent::Sync(_) => self.synced = true,
-            WatchEvent::Reset(_) | WatchEvent::Loss(_) => {}
-        }
-        Vec::new()
+    pub(crate) fn new(header: &WatchHeader, filter: Filter) -> Self {
+        Self { view: CounterView::new(header), trends: HashMap::new(), filter }
     }
 
-    pub(crate) fn counter(&self, series: u64) -> Option<&Counter> {
-        self.counters.get(&series)
+    /// Other counters from now on; nothing is forgotten.
+    #[cfg(test)]
+    pub(crate) fn set_filter(&mut self, filter: Filter) {
+        self.filter = filter;
     }
 
-    pub(crate) fn counters(&self) -> impl Iterator<Item = &Counter> {
-        self.counters.values()
-    }
-
-    fn add(&mut self, series: Series) {
-        self.maps.entry(series.map.clone()).or_default().refs.push(series.r#ref);
-        let counter = Counter {
-            value: 0,
-            rate: None,
-            history: VecDeque::new(),
-            smooth: 0.0,
-            moved: false,
-            ever_moved: false,
-            series,
-        };
-        self.counters.insert(counter.series.r#ref, counter);
-    }
-
-    fn sweep(&mut self, batch: CounterBatch) -> Vec<u64> {
-        let map = self.maps.entry(batch.map).or_default();
-        let seconds = seconds_between(map.read_end.as_ref(), batch.read_end.as_ref());
-        let first = map.sweep == 0 || map.sweep == batch.sweep;
-        let mut deltas: HashMap<u64, f64> = HashMap::with_capacity(batch.refs.len());
-        for (series, &value) in batch.refs.iter().zip(&batch.values) {
-            if let Some(counter) = self.counters.get_mut(series) {
-                deltas.insert(*series, counter.delta(value));
-                counter.moved = !first && counter.value != value;
-                counter.ever_moved |= counter.moved;
-                counter.value = value;
-            }
-        }
-        if let (false, Some(seconds)) = (first, seconds) {
-            for series in &map.refs {
-                if let Some(counter) = self.counters.get_mut(series) {
-                    let delta = deltas.get(series).copied();
-                    counter.moved &= delta.is_some();
-                    counter.advance(delta.unwrap_or(0.0) / seconds);
+    /// Takes one event in.
+    pub(crate) fn apply(&mut self, event: &WatchEvent) -> Result<Change, ViewError> {
+        let change = self.view.apply(event)?;
+        match &change {
+            Change::Swept(sweep) => self.advance(&sweep.map),
+            Change::Gone(gone) | Change::Synced(gone) => {
+                for gone in gone {
+                    self.trends.remove(&gone.id);
                 }
             }
+            _ => {}
         }
-        map.sweep = batch.sweep;
-        map.read_end = batch.read_end;
-        batch.refs
+        Ok(change)
+    }
+
+    pub(crate) fn view(&self) -> &CounterView {
+        &self.view
+    }
+
+    /// A counter, unless the filter leaves it out.
+    pub(crate) fn row(&self, id: SeriesId) -> Option<Row<'_>> {
+        self.view.get(id).and_then(|counter| self.row_of(counter))
+    }
+
+    /// All that the filter lets pass, in the order of their announcement.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.view.counters().filter_map(|counter| self.row_of(counter))
+    }
+
+    fn row_of<'b>(&'b self, counter: Counter<'b>) -> Option<Row<'b>> {
+        let trend = self.trends.get(&counter.id());
+        self.filter.lets_counter(counter.key()).then_some(Row { counter, trend })
+    }
+
+    fn advance(&mut self, map: &str) {
+        for counter in self.view.counters().filter(|counter| counter.key().map == map) {
+            if let Some(rate) = counter.rate() {
+                self.trends.entry(counter.id()).or_default().advance(rate);
+            }
+        }
     }
 }
 
-impl Counter {
-    #[allow(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
-    fn delta(&self, value: u64) -> f64 {
-        if self.series.kind() == CounterKind::Monotonic && value < self.value {
-            // It was reset; what it has now came since.
-            return value as f64;
-        }
-        value.wrapping_sub(self.value).cast_signed() as f64
-    }
-
+impl Trend {
     fn advance(&mut self, rate: f64) {
-        self.rate = Some(rate);
         self.smooth = SMOOTHING * rate.abs() + (1.0 - SMOOTHING) * self.smooth;
         self.history.push_back(rate);
         if self.history.len() > HISTORY {
@@ -159,65 +136,155 @@ impl Counter {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "seconds of a watch are few")]
-fn seconds_between(from: Option<&Timestamp>, to: Option<&Timestamp>) -> Option<f64> {
-    let (from, to) = (from?, to?);
-    let seconds = (to.seconds - from.seconds) as f64 + f64::from(to.nanos - from.nanos) / 1e9;
-    (seconds > 0.0).then_some(seconds)
+impl<'b> Row<'b> {
+    /// Its rates, the oldest first.
+    pub(crate) fn history(&self) -> impl DoubleEndedIterator<Item = f64> + use<'b> {
+        self.trend.into_iter().flat_map(|trend| trend.history.iter().copied())
+    }
+
+    /// How fast it is, without the bursts.
+    pub(crate) fn weight(&self) -> f64 {
+        self.trend.map_or(0.0, |trend| trend.smooth)
+    }
+
+    /// Zero and never anything else.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.counter.value().is_zero() && self.counter.changed_at().is_none()
+    }
+
+    pub(crate) fn key(&self) -> String {
+        key_text(self.counter.key())
+    }
+}
+
+impl Sort {
+    /// Which of two rows comes first; equal ones keep their order.
+    pub(crate) fn compare(self, a: &Row<'_>, b: &Row<'_>) -> Ordering {
+        let value = |row: &Row<'_>| row.counter.value().total();
+        match self {
+            Self::Rate => {
+                let faster = b.weight().total_cmp(&a.weight());
+                faster.then_with(|| value(b).cmp(&value(a)))
+            }
+            Self::Value => value(b).cmp(&value(a)),
+            Self::Name => {
+                let (a, b) = (a.counter.key(), b.counter.key());
+                let labels = |key: &CounterKey| -> Vec<Name> {
+                    key.labels.iter().map(|(_, value)| Name::of(value)).collect()
+                };
+                a.map.cmp(&b.map).then_with(|| labels(a).cmp(&labels(b)))
+            }
+        }
+    }
+}
+
+/// Numbers come in their own order, before everything else.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Number(i128),
+    Text(String),
+}
+
+impl Name {
+    fn of(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Text(text.to_owned()), Self::Number)
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use bpfgate_client::v1::{CounterBatch, CounterKind, Label, Series, WatchSync};
+
     use super::*;
 
-    fn series(number: u64, kind: CounterKind) -> WatchEvent {
-        let series =
-            Series { r#ref: number, map: "m".into(), kind: kind.into(), ..Series::default() };
-        WatchEvent::Series(series)
+    /// Counters of some maps, by map and key, after three sweeps in which each grows by what
+    /// `step` says.
+    pub(crate) fn board(keys: &[(&str, u64)], step: impl Fn(u64) -> u64) -> Board {
+        let mut board = Board::new(&WatchHeader::default(), Filter::default());
+        for &(map, number) in keys {
+            let label = Label { name: "key".into(), value: format!("key-{number}") };
+            let series = Series {
+                r#ref: number,
+                map: map.into(),
+                labels: vec![label],
+                field: "packets".into(),
+                kind: CounterKind::Monotonic.into(),
+                ..Series::default()
+            };
+            board.apply(&WatchEvent::Series(series)).unwrap();
+        }
+        for number in 1..=3 {
+            for batch in sweep(keys, number, |key| step(key) * number) {
+                board.apply(&WatchEvent::Batch(batch)).unwrap();
+            }
+        }
+        board.apply(&WatchEvent::Sync(WatchSync::default())).unwrap();
+        board
     }
 
-    fn batch(sweep: u64, refs: Vec<u64>, values: Vec<u64>) -> WatchEvent {
-        let seconds = 100 + 2 * i64::try_from(sweep).unwrap();
-        let read_end = Some(Timestamp { seconds, nanos: 0 });
-        let map = "m".to_owned();
-        WatchEvent::Batch(CounterBatch { map, sweep, read_end, refs, values, ..Default::default() })
+    /// One sweep of each map, at second `10 + number`.
+    pub(crate) fn sweep(
+        keys: &[(&str, u64)],
+        number: u64,
+        value: impl Fn(u64) -> u64,
+    ) -> Vec<CounterBatch> {
+        let mut maps: Vec<_> = keys.iter().map(|(map, _)| *map).collect();
+        maps.dedup();
+        let batch = |map: &str| {
+            let refs: Vec<_> = keys.iter().filter(|key| key.0 == map).map(|key| key.1).collect();
+            CounterBatch {
+                map: map.into(),
+                sweep: number,
+                read_end: Some((UNIX_EPOCH + Duration::from_secs(10 + number)).into()),
+                complete: true,
+                values: refs.iter().map(|&key| value(key)).collect(),
+                refs,
+                ..CounterBatch::default()
+            }
+        };
+        maps.into_iter().map(batch).collect()
+    }
+
+    fn keys(board: &Board, sort: Sort) -> Vec<String> {
+        let mut rows: Vec<_> = board.rows().collect();
+        rows.sort_by(|a, b| sort.compare(a, b));
+        rows.iter().map(Row::key).collect()
     }
 
     #[test]
-    fn rates_are_per_second_and_silence_is_zero() {
-        let mut board = Board::default();
-        board.apply(series(1, CounterKind::Monotonic));
-        board.apply(batch(1, vec![1], vec![100]));
-        assert_eq!(board.counter(1).unwrap().rate, None);
-        board.apply(batch(2, vec![1], vec![130]));
-        assert_eq!(board.counter(1).unwrap().rate, Some(15.0));
-        board.apply(batch(3, vec![], vec![]));
-        let counter = board.counter(1).unwrap();
-        assert_eq!((counter.rate, counter.value, counter.moved), (Some(0.0), 130, false));
-        assert_eq!(counter.history, [15.0, 0.0]);
+    fn rows_come_by_rate_value_or_name() {
+        let board =
+            board(&[("m", 1), ("m", 2), ("m", 3)], |key| if key == 2 { 9 } else { 4 + key });
+        assert_eq!(keys(&board, Sort::Rate), ["key-2", "key-3", "key-1"]);
+        assert_eq!(keys(&board, Sort::Value), ["key-2", "key-3", "key-1"]);
+        assert_eq!(keys(&board, Sort::Name), ["key-1", "key-2", "key-3"]);
+        assert!(Name::of("9") < Name::of("10") && Name::of("10") < Name::of("eth0"));
     }
 
     #[test]
-    fn a_counter_that_was_reset_never_runs_backwards_but_a_gauge_may() {
-        let mut board = Board::default();
-        board.apply(series(1, CounterKind::Monotonic));
-        board.apply(series(2, CounterKind::Gauge));
-        board.apply(batch(1, vec![1, 2], vec![100, 100]));
-        board.apply(batch(2, vec![1, 2], vec![6, 94]));
-        assert_eq!(board.counter(1).unwrap().rate, Some(3.0));
-        assert_eq!(board.counter(2).unwrap().rate, Some(-3.0));
+    fn a_filter_looks_at_map_key_and_field_in_any_case() {
+        let mut board = board(&[("net/rx", 1), ("net/tx", 2)], |_| 1);
+        for (text, left) in [("", 2), ("RX", 1), ("Key-2", 1), ("packets", 2), ("bytes", 0)] {
+            board.set_filter(Filter::new(text));
+            assert_eq!(board.rows().count(), left, "{text:?}");
+        }
     }
 
     #[test]
-    fn removed_series_are_gone_and_idle_ones_are_known() {
-        let mut board = Board::default();
-        board.apply(series(1, CounterKind::Gauge));
-        board.apply(series(2, CounterKind::Gauge));
-        board.apply(batch(1, vec![1, 2], vec![0, 5]));
-        assert!(board.counter(1).unwrap().is_idle());
-        assert!(!board.counter(2).unwrap().is_idle());
-        let removed = bpfgate_client::v1::SeriesRemoved { refs: vec![2], ..Default::default() };
-        board.apply(WatchEvent::Removed(removed));
-        assert_eq!(board.counters().count(), 1);
+    fn a_trend_remembers_silence_too_and_ends_with_its_counter() {
+        let only = [("m", 1)];
+        let mut board = board(&only, |_| 4);
+        for number in 4..=200 {
+            let [batch] = &sweep(&only, number, |_| 12)[..] else { panic!() };
+            board.apply(&WatchEvent::Batch(batch.clone())).unwrap();
+        }
+        let row = board.rows().next().unwrap();
+        assert_eq!((row.history().count(), row.history().next_back()), (HISTORY, Some(0.0)));
+        assert!(row.weight() < 0.01 && !row.is_idle());
+        let gone = bpfgate_client::v1::SeriesRemoved { refs: vec![1], ..Default::default() };
+        board.apply(&WatchEvent::Removed(gone)).unwrap();
+        assert!(board.trends.is_empty());
     }
 }

@@ -24,13 +24,9 @@ fn ratio(of: u64, whole: u64) -> f64 {
     of as f64 / whole as f64
 }
 
-/// `1,234,567`; of a two's complement number with its sign.
-pub(crate) fn grouped(value: u64, signed: bool) -> String {
-    let (sign, digits) = if signed && value.cast_signed() < 0 {
-        ("-", value.cast_signed().unsigned_abs().to_string())
-    } else {
-        ("", value.to_string())
-    };
+/// `-1,234,567`.
+pub(crate) fn grouped(value: i128) -> String {
+    let (sign, digits) = (if value < 0 { "-" } else { "" }, value.unsigned_abs().to_string());
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
     text.push_str(sign);
     for (at, digit) in digits.chars().enumerate() {
@@ -86,11 +82,11 @@ mod tests {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
-        assert_eq!(grouped(0, false), "0");
-        assert_eq!(grouped(123, false), "123");
-        assert_eq!(grouped(1_234_567, false), "1,234,567");
-        assert_eq!(grouped(u64::MAX, true), "-1");
-        assert_eq!(grouped((-123_456_i64).cast_unsigned(), true), "-123,456");
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(123), "123");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(u64::MAX.into()), "18,446,744,073,709,551,615");
+        assert_eq!(grouped(-123_456), "-123,456");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! - [`commands`]: one file a noun; a command returns rows
 //! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entries`]: a map's
 //!   entries, as they come
-//! - [`board`]: counters over time; [`live`]: these as a table that redraws itself
+//! - [`board`]: counters over time; [`live`]: these as a table that redraws itself; [`spark`]:
+//!   small bars
 //! - [`describe`], [`human`]: types and numbers in words
-//! - [`progress`], [`interrupt`]: for what takes long
+//! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
 //! - [`exit`]: how it ends
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod cell;
 mod commands;
 mod context;
 mod describe;
+mod end;
 mod entries;
 mod exit;
 mod human;
@@ -26,6 +28,7 @@ mod live;
 mod progress;
 mod render;
 mod scalar;
+mod spark;
 mod target;
 mod values;
 

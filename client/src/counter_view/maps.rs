@@ -1,0 +1,79 @@
+//! How far the sweeps of a map are.
+
+use std::time::{Duration, SystemTime};
+
+use bpfgate_proto::v1;
+
+use super::entry::{CounterValue, SeriesId};
+
+/// How far the sweeps of a map are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MapProgress {
+    /// The last one's number.
+    pub sweep: u64,
+    /// When reading it began.
+    pub read_begin: Option<SystemTime>,
+    /// When reading it ended.
+    pub read_end: Option<SystemTime>,
+    /// Whether it reached the map's end.
+    pub complete: bool,
+    /// From the begin of the sweep before to the begin of this one: more than the granted interval
+    /// where reading takes longer than that.
+    pub achieved_interval: Option<Duration>,
+    /// How far behind its time it began.
+    pub lag: Option<Duration>,
+    /// Sweeps that newer totals stood for, all in all.
+    pub coalesced: u64,
+    /// Sweeps that did not reach the map's end, all in all.
+    pub incomplete: u64,
+    /// Number and end of the last complete one: what it did not list had not changed by then.
+    pub(super) whole: Option<(u64, Option<SystemTime>)>,
+}
+
+/// When one sweep was, and what was known before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) sweep: u64,
+    pub(super) read_end: Option<SystemTime>,
+    /// As [`MapProgress::whole`] before this sweep.
+    pub(super) whole: Option<(u64, Option<SystemTime>)>,
+}
+
+impl MapProgress {
+    pub(super) fn take_in(&mut self, batch: &v1::CounterBatch) -> Span {
+        self.sweep = batch.sweep;
+        self.read_begin = time(batch.read_begin);
+        self.read_end = time(batch.read_end);
+        self.achieved_interval = duration(batch.achieved_interval);
+        self.lag = duration(batch.lag);
+        self.complete = batch.complete;
+        self.coalesced += batch.coalesced_sweeps;
+        self.incomplete += u64::from(!batch.complete);
+        Span { sweep: self.sweep, read_end: self.read_end, whole: self.whole }
+    }
+}
+
+pub(super) fn time(wire: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    wire.and_then(|time| SystemTime::try_from(time).ok())
+}
+
+fn duration(wire: Option<prost_types::Duration>) -> Option<Duration> {
+    wire.and_then(|duration| duration.try_into().ok())
+}
+
+/// What the view keeps of a map.
+#[derive(Debug, Default)]
+pub(super) struct MapState {
+    pub(super) progress: MapProgress,
+    /// Parts of a sweep whose last part has not come.
+    pub(super) staged: Vec<Staged>,
+    /// That sweep's number.
+    pub(super) staging: Option<u64>,
+}
+
+/// A value that waits for the rest of its sweep.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) id: SeriesId,
+    pub(super) value: CounterValue,
+}

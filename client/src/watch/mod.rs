@@ -1,0 +1,106 @@
+//! Counters over time: what to watch, and what a watch tells. [`stream`] is the stream itself,
+//! [`reconnect`] when and how it is opened again.
+
+mod reconnect;
+mod stream;
+
+use std::time::Duration;
+
+use bpfgate_proto::v1;
+
+use crate::CpuMode;
+
+pub use reconnect::Reconnect;
+pub use stream::Watch;
+
+/// How [`crate::Maps::watch_counters`] watches.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// End behind the first snapshot.
+    pub once: bool,
+    /// From one sweep to the next; `None` leaves it to the agent (1 s).
+    pub interval: Option<Duration>,
+    /// Send a series only when its value changed.
+    pub suppress_unchanged: bool,
+    /// Send unchanged series at least this often all the same.
+    pub heartbeat: Option<Duration>,
+    /// Add the CPUs' values, or one series for each CPU.
+    pub cpu: CpuMode,
+    /// Series beyond this many are left out and reported as loss; 0 for the agent's own limit.
+    pub max_series: u32,
+    /// Open the watch again when the connection is lost or the agent goes away. `None` ends it with
+    /// the error.
+    pub reconnect: Option<Reconnect>,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            once: false,
+            interval: None,
+            suppress_unchanged: true,
+            heartbeat: None,
+            cpu: CpuMode::Sum,
+            max_series: 0,
+            reconnect: None,
+        }
+    }
+}
+
+impl WatchOptions {
+    fn request(&self, selectors: Vec<v1::CounterSelector>) -> v1::WatchCountersRequest {
+        let Self { once, interval, suppress_unchanged, heartbeat, cpu, max_series, reconnect: _ } =
+            *self;
+        let mode = if once { v1::WatchMode::Once } else { v1::WatchMode::Stream };
+        v1::WatchCountersRequest {
+            selectors,
+            mode: mode.into(),
+            interval: interval.map(duration),
+            suppress_unchanged,
+            heartbeat: heartbeat.map(duration),
+            cpu: cpu.into(),
+            max_series,
+            ..v1::WatchCountersRequest::default()
+        }
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    // Longer than any watch: the agent refuses what it does not grant.
+    let longest = prost_types::Duration { seconds: 315_576_000_000, nanos: 0 };
+    duration.try_into().unwrap_or(longest)
+}
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchEvent {
+    /// A series that later batches refer to by its `ref`.
+    Series(v1::Series),
+    /// One sweep of one map; a series that is not listed is unchanged.
+    Batch(v1::CounterBatch),
+    /// Series that are no more.
+    Removed(v1::SeriesRemoved),
+    /// Series whose numbers went back and count anew.
+    Reset(v1::SeriesReset),
+    /// Everything that matched at the start has been told.
+    Sync(v1::WatchSync),
+    /// Something is missing.
+    Loss(v1::WatchLoss),
+    /// The connection is lost, or another attempt to open it failed. Only with
+    /// [`WatchOptions::reconnect`].
+    Interrupted(Interruption),
+    /// The watch goes on with the agent of this header: refs and sweep numbers start anew, and
+    /// everything is announced again up to another `Sync`.
+    Resumed(v1::WatchHeader),
+}
+
+/// Why a watch does not go on, and when it is tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interruption {
+    /// The error, as text.
+    pub why: String,
+    /// 0 when the connection was lost, then one more with each attempt that failed.
+    pub attempts: u32,
+    /// Until the next attempt.
+    pub retry_in: Duration,
+}
