@@ -74,7 +74,7 @@ fn is_terminal() -> bool {
 /// `[#####-------------------]  21 %  1,234,567 entries read, 1.2 M/s, 4 s left`
 fn text(verb: &str, entries: u64, seconds: f64, share: Option<f64>) -> String {
     let rate = human::rate(per_second(entries, seconds), "");
-    let count = format!("{} entries {verb}, {rate}", human::grouped(entries, false));
+    let count = format!("{} entries {verb}, {rate}", human::grouped(entries.into()));
     let Some(share) = share.map(|share| share.clamp(0.0, 1.0)) else {
         return format!("{count}, {seconds:.0} s");
     };
