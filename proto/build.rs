@@ -6,9 +6,10 @@ use std::{env, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "bpfgate/v1/agent.proto",
     "bpfgate/v1/common.proto",
+    "bpfgate/v1/event.proto",
     "bpfgate/v1/map.proto",
     "bpfgate/v1/program.proto",
     "bpfgate/v1/watch.proto",

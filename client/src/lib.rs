@@ -17,8 +17,8 @@
 //!
 //! Keys and values are the kernel's bytes in the agent's byte order, or typed JSON that the agent
 //! converts by the map's schema: see [`Datum`]. Whole maps come as [`Entries`] and go back as
-//! a [`Restore`], counters over time come as a [`Watch`]. The streams end with an error if anything
-//! was cut off.
+//! a [`Restore`], counters over time come as a [`Watch`], records of event buffers as [`Events`].
+//! The streams end with an error if anything was cut off.
 //!
 //! Every [`Error`] says what was wrong and what to do. [`Error::Rpc`] carries the agent's reason,
 //! the fields at fault and the verifier's log, already parsed.
@@ -37,6 +37,7 @@ mod datum;
 mod endpoint;
 mod entries;
 mod error;
+mod events;
 mod layout;
 mod links;
 mod maps;
@@ -63,6 +64,9 @@ pub use crate::datum::Datum;
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::entries::{Chunk, Entries, IterateOptions};
 pub use crate::error::Error;
+pub use crate::events::{
+    EventBatch, EventFilter, EventFilterError, EventNews, EventOptions, Events, Record,
+};
 pub use crate::layout::{Layout, LayoutError};
 pub use crate::links::Links;
 pub use crate::maps::{MapFilter, Maps};

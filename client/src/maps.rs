@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::datum::Datum;
 use crate::entries::{Entries, IterateOptions};
 use crate::error::{Call, Error};
+use crate::events::{EventOptions, Events};
 use crate::watch::{Watch, WatchOptions};
 use crate::{CpuMode, UpdateMode};
 
@@ -241,6 +242,14 @@ impl Maps {
         let call = self.client.call("WatchCounters");
         let (stream, first) = call.open(self.rpc().watch_counters(request)).await?;
         Ok((call, stream, first))
+    }
+
+    /// Follows the records that programs write into a ring buffer or a perf buffer. Returns when
+    /// the agent has begun.
+    pub async fn watch_events(&self, map: &str, options: EventOptions) -> Result<Events, Error> {
+        let call = self.client.call("WatchEvents");
+        let (stream, first) = call.open(self.rpc().watch_events(options.into_request(map))).await?;
+        Events::new(call, stream, first)
     }
 
     pub(crate) fn rpc(&self) -> MapServiceClient<Channel> {

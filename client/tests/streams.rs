@@ -6,8 +6,11 @@ use std::pin::Pin;
 use bpfgate_client::v1::iterate_response::Message as Iterate;
 use bpfgate_client::v1::map_service_server::{MapService, MapServiceServer};
 use bpfgate_client::v1::watch_counters_response::Message as Counters;
+use bpfgate_client::v1::watch_events_response::Message as Records;
 use bpfgate_client::v1::{self, iterate_end::Reason};
-use bpfgate_client::{Client, Code, Error, IterateOptions, WatchEvent, WatchOptions};
+use bpfgate_client::{
+    Client, Code, Error, EventNews, EventOptions, IterateOptions, WatchEvent, WatchOptions,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -23,6 +26,7 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 struct Script {
     iterate: Vec<Iterate>,
     watch: Vec<Counters>,
+    events: Vec<Records>,
     refusal: Option<Status>,
 }
 
@@ -44,6 +48,7 @@ impl Script {
 impl MapService for Script {
     type IterateStream = Messages<v1::IterateResponse>;
     type WatchCountersStream = Messages<v1::WatchCountersResponse>;
+    type WatchEventsStream = Messages<v1::WatchEventsResponse>;
 
     async fn iterate(&self, _: Request<v1::IterateRequest>) -> Answer<Self::IterateStream> {
         let wrap = |message| Ok(v1::IterateResponse { message: Some(message) });
@@ -56,6 +61,14 @@ impl MapService for Script {
     ) -> Answer<Self::WatchCountersStream> {
         let wrap = |message| Ok(v1::WatchCountersResponse { message: Some(message) });
         Ok(Response::new(stream::iter(self.watch.clone().into_iter().map(wrap)).boxed()))
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let wrap = |message| Ok(v1::WatchEventsResponse { message: Some(message) });
+        Ok(Response::new(stream::iter(self.events.clone().into_iter().map(wrap)).boxed()))
     }
 
     async fn create_map(&self, _: Request<v1::CreateMapRequest>) -> Answer<v1::CreateMapResponse> {
@@ -192,6 +205,48 @@ async fn a_snapshot_ends_behind_its_sync_and_a_watch_never() {
     let uneven = v1::CounterBatch { refs: vec![1], ..v1::CounterBatch::default() };
     let wrong = watch(vec![header(), Counters::Batch(uneven)], false).await;
     assert!(matches!(&wrong[..], [Err(Error::Protocol { .. })]), "{wrong:?}");
+}
+
+/// How many records came and how many were lost, and why it ended.
+async fn records(events: Vec<Records>) -> Result<(usize, u64, i32), Error> {
+    let client = Script { events, ..Script::default() }.client().await;
+    let mut events = client.maps().watch_events("m", EventOptions::default()).await?;
+    let (mut came, mut missing) = (0, 0);
+    while let Some(news) = events.next_news().await? {
+        match news {
+            EventNews::Batch(batch) => came += batch.iter().count(),
+            EventNews::Loss(loss) => missing += loss.count,
+        }
+    }
+    assert!(events.next_news().await?.is_none());
+    Ok((came, missing, events.end().unwrap().reason))
+}
+
+#[tokio::test]
+async fn records_end_with_their_map_or_are_cut_off() {
+    let order = v1::ByteOrder::LittleEndian.into();
+    let header =
+        || Records::Header(v1::EventHeader { byte_order: order, ..v1::EventHeader::default() });
+    let batch = || {
+        let bytes = Bytes::from_static(b"aabb");
+        let batch =
+            v1::EventBatch { count: 2, records: bytes, record_size: 2, ..Default::default() };
+        Records::Batch(batch)
+    };
+    let loss = Records::Loss(v1::EventLoss { count: 7, ..v1::EventLoss::default() });
+    let end = |records| {
+        let reason = v1::event_end::Reason::MapGone.into();
+        Records::End(v1::EventEnd { reason, records })
+    };
+    let whole = records(vec![header(), batch(), loss, batch(), end(4)]).await;
+    assert_eq!(whole.unwrap(), (4, 7, v1::event_end::Reason::MapGone.into()));
+
+    let cut = records(vec![header(), batch()]).await.unwrap_err();
+    assert!(matches!(cut, Error::CutOff { rpc: "WatchEvents" }), "{cut:?}");
+    let short = records(vec![header(), batch(), end(4)]).await.unwrap_err();
+    assert!(short.to_string().contains("4 records, but 2 came"), "{short}");
+    let headless = records(vec![batch()]).await.unwrap_err();
+    assert!(headless.to_string().contains("no header"), "{headless}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::core::{Limits, Registry};
 use crate::elf::{ParseLimits, Parser};
+use crate::events::EventHub;
 use crate::layer;
 use crate::listen::{Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
@@ -25,6 +26,7 @@ use crate::watch::{Hub, WatchLimits};
 pub struct Agent {
     registry: Arc<Registry>,
     hub: Arc<Hub>,
+    events: Arc<EventHub>,
     stopping: CancellationToken,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     accepting: tokio::task::JoinSet<()>,
@@ -36,7 +38,7 @@ pub struct Agent {
 impl Agent {
     /// Takes the directory, opens the sockets and starts to serve.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let Config { listen, runtime_dir, bpffs, socket_group, limits } = config;
+        let Config { listen, runtime_dir, bpffs, socket_group, events, limits } = config;
         let runtime_dir = RuntimeDir::take(&runtime_dir)?;
         let group = socket_gid(socket_group.as_deref())?;
         let mut listeners = Vec::new();
@@ -50,10 +52,18 @@ impl Agent {
 
         let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
         let hub = Hub::new(registry.clone(), watch_limits(&limits));
+        let events = EventHub::new(registry.clone(), events.keep_draining);
         let stopping = CancellationToken::new();
         let parser = Parser::new(parse_limits(&limits));
         let identity = identity()?;
-        let shared = Shared::new(registry.clone(), hub.clone(), parser, identity, stopping.clone());
+        let shared = Shared::new(
+            registry.clone(),
+            hub.clone(),
+            events.clone(),
+            parser,
+            identity,
+            stopping.clone(),
+        );
         let routes = rpc::routes(Arc::new(shared)).await?;
 
         let (accepting, incoming) = serve_listeners(listeners, &limits, &stopping);
@@ -61,7 +71,16 @@ impl Agent {
         let server = layer::server(&limits).add_routes(routes);
         let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, ended));
         let drain = Duration::from_secs(limits.drain_seconds);
-        Ok(Self { registry, hub, stopping, server, accepting, drain, _runtime_dir: runtime_dir })
+        Ok(Self {
+            registry,
+            hub,
+            events,
+            stopping,
+            server,
+            accepting,
+            drain,
+            _runtime_dir: runtime_dir,
+        })
     }
 
     /// Ends every stream, gives requests under way their time, and takes out of the kernel what
@@ -69,6 +88,7 @@ impl Agent {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stopping.cancel();
         self.hub.shutdown();
+        self.events.shutdown();
         // The sockets go first: who comes now finds no agent rather than one that stops.
         while self.accepting.join_next().await.is_some() {}
         if let Ok(ended) = timeout(self.drain, &mut self.server).await {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bpfgate_proto::name::MapGlob;
 use clap::Parser;
 use serde::Deserialize;
 
@@ -47,8 +48,25 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Group of the Unix socket; `None` for `bpfgate` where it exists.
     pub socket_group: Option<String>,
+    /// How events are read.
+    pub events: Events,
     /// What is granted at most.
     pub limits: Limits,
+}
+
+/// How events are read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// Names or patterns of maps whose records are taken out all the time: whoever watches one
+    /// gets what is written from then on, never what waited in it while nobody watched.
+    #[serde(deserialize_with = "globs")]
+    pub keep_draining: Vec<MapGlob>,
+}
+
+fn globs<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<MapGlob>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
 impl Default for Config {
@@ -58,6 +76,7 @@ impl Default for Config {
             runtime_dir: "/run/bpfgate".into(),
             bpffs: "/sys/fs/bpf".into(),
             socket_group: None,
+            events: Events::default(),
             limits: Limits::default(),
         }
     }

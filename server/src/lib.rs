@@ -1,7 +1,7 @@
 //! The agent: the only process that calls bpf(2).
 //!
-//! Imports go one way: `agent -> listen, layer, rpc -> policy, core -> watch, broker -> elf, sys`,
-//! and `core, elf -> btf`.
+//! Imports go one way: `agent -> listen, layer, rpc -> policy, events -> core -> watch, broker ->
+//! elf, sys`, and `core, elf -> btf`.
 
 #![deny(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod btf;
 pub mod config;
 pub mod core;
 pub mod elf;
+pub mod events;
 pub mod layer;
 pub mod listen;
 pub mod policy;

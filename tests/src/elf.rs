@@ -18,6 +18,8 @@ objects! {
     FORMATS = "formats";
     /// A map to share, and one to be pinned by its name.
     SHARED = "shared";
+    /// Programs that write records into a ring buffer and a perf buffer.
+    EVENTS = "events";
     /// A program that the verifier refuses.
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.

@@ -95,6 +95,11 @@ impl EncodeError {
         Self { path: path.to_owned(), problem, example: None }
     }
 
+    /// As an error of that field.
+    pub(super) fn within(self, field: &str) -> Self {
+        Self { path: field.to_owned(), ..self }
+    }
+
     pub(super) fn with_example(mut self, example: String) -> Self {
         self.example = Some(example);
         self

@@ -51,6 +51,15 @@ impl Leaf {
         self.scalar.number(bytes.get(self.offset..).unwrap_or_default())
     }
 
+    /// From the value's start, in bytes.
+    pub(super) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    pub(super) fn scalar(&self) -> &Scalar {
+        &self.scalar
+    }
+
     /// As a label's value: without quotes.
     pub fn text(&self, bytes: &[u8]) -> String {
         text::bare(&self.scalar, bytes.get(self.offset..).unwrap_or_default())

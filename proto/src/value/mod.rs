@@ -3,6 +3,7 @@
 //! - [`Schema`], [`Type`]: the types of a map's key and value, as BTF or a declared layout has them
 //! - [`Plan`]: a type compiled once into flat steps, which turn bytes into JSON and back
 //! - [`Leaf`]: one number or text of a type, read without a look at the rest
+//! - [`Matcher`]: values told apart by one of these
 //! - [`json_to_value`], [`value_to_json`]: JSON as gRPC carries it
 
 mod address;
@@ -15,6 +16,7 @@ mod form;
 mod input;
 mod json;
 mod leaf;
+mod matching;
 mod number;
 mod pb;
 mod plan;
@@ -31,6 +33,7 @@ mod wire;
 
 pub use error::{EncodeError, LengthError, NotSummable, PlanError};
 pub use leaf::Leaf;
+pub use matching::Matcher;
 pub use pb::{json_to_value, value_to_json};
 pub use plan::Plan;
 pub use schema::{

@@ -76,7 +76,7 @@ impl Plan {
         Self::new(size, vec![Step { name: Name::default(), offset: 0, size, shape, end: 1 }], 1)
     }
 
-    fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
+    pub(super) fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
         let (leaves, script, runs) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self { size, steps, values, leaves, script, runs }
     }

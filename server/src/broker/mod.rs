@@ -7,6 +7,7 @@ mod attach;
 mod create;
 mod load;
 mod open;
+mod output;
 mod pin;
 mod specimen;
 mod target;
@@ -18,6 +19,7 @@ pub use attach::{Attachment, attach};
 pub use create::{MapRequest, create_map};
 pub use load::{Loaded, LoadedProgram, load, program_type_name};
 pub use open::{btf_of, open_id, open_pin};
+pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
 pub use specimen::{Specimen, specimen};
 pub use target::{Rate, Target, XdpMode};
@@ -79,6 +81,14 @@ pub enum Error {
     Pin {
         /// Below the bpffs.
         path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Programs cannot be given perf buffers to write to.
+    #[error("could not put perf buffers into map {map}")]
+    OpenOutputs {
+        /// The kernel's name of the map.
+        map: String,
         /// The kernel's answer.
         source: io::Error,
     },

@@ -176,6 +176,29 @@ pub fn named_type(btf: &[u8], name: &str) -> Option<Type> {
     Compiler::new(&btf).ty(id).ok()
 }
 
+/// The type with that id, unless the API cannot carry it.
+pub fn type_of(btf: &[u8], id: u32) -> Option<Type> {
+    let btf = Btf::parse(btf).ok()?;
+    Compiler::new(&btf).ty(id).ok()
+}
+
+/// The names of structs and unions as [`named_type`] takes them, or the first of them.
+pub fn record_names(btf: &[u8]) -> Vec<String> {
+    const MOST: usize = 32;
+    let Ok(btf) = Btf::parse(btf) else { return Vec::new() };
+    let name = |id| {
+        let entry = btf.entry(id).ok()?;
+        let tag = match entry.kind {
+            RawKind::Struct => "struct",
+            RawKind::Union => "union",
+            _ => return None,
+        };
+        let name = btf.name(entry.name).ok().filter(|name| !name.is_empty())?;
+        Some(format!("{tag} {name}"))
+    };
+    btf.ids().filter_map(name).take(MOST).collect()
+}
+
 /// A type that the API cannot carry is opaque bytes of that size.
 fn compile(btf: &Btf<'_>, id: u32, size: u32) -> Result<Type, BtfError> {
     match Compiler::new(btf).ty(id) {

@@ -201,6 +201,14 @@ pub enum Error {
         /// Below the bpffs.
         path: String,
     },
+    /// An event buffer that is not ours.
+    #[error(
+        "map {map} is not owned by this agent: to read its records is to take them from its owner"
+    )]
+    NotOurs {
+        /// The map as the caller named it.
+        map: String,
+    },
     /// User space may not write it any more.
     #[error("map {map} is frozen")]
     Frozen {

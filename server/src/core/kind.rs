@@ -56,6 +56,11 @@ pub(super) fn keys_are_descriptors(map_type: u32) -> bool {
     is(map_type, &STORAGE)
 }
 
+/// Whether programs write records into it that user space takes out.
+pub fn has_events(map_type: u32) -> bool {
+    is(map_type, &[types::BPF_MAP_TYPE_RINGBUF, types::BPF_MAP_TYPE_PERF_EVENT_ARRAY])
+}
+
 /// Whether values are what programs and users put there, to be followed as numbers over time.
 pub(super) fn has_counters(map_type: u32) -> bool {
     const PLAIN: [types; 7] = [

@@ -43,6 +43,16 @@ pub struct Limits {
     pub max_watchers: u32,
     /// Series in one watch.
     pub max_series: u32,
+    /// Watchers of events at once.
+    pub max_event_watchers: u32,
+    /// Bytes of events that may wait for a watcher that does not ask for more or less.
+    pub event_queue_bytes: u64,
+    /// Bytes of events that may wait for a watcher at most.
+    pub max_event_queue_bytes: u64,
+    /// Bytes of events that may wait for all watchers together.
+    pub max_event_memory_bytes: u64,
+    /// Bytes of the perf buffer that each CPU gets for a map that is watched.
+    pub perf_buffer_bytes: u64,
     /// Bytes of one message, either way.
     pub max_message_bytes: u64,
     /// Seconds in which a new connection must say its first word.
@@ -73,6 +83,11 @@ impl Default for Limits {
             max_connections: 4096,
             max_watchers: 4096,
             max_series: 100_000,
+            max_event_watchers: 1024,
+            event_queue_bytes: 4 << 20,
+            max_event_queue_bytes: 64 << 20,
+            max_event_memory_bytes: 256 << 20,
+            perf_buffer_bytes: 256 << 10,
             max_message_bytes: 16 << 20,
             preface_seconds: 10,
             keepalive_seconds: 60,

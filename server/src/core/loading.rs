@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bpfgate_ebpf::MapRecords;
 use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::map::schema_of;
 use super::object::{Object, Program};
 use super::registry::Registry;
-use super::{About, Error, Identity, Labels, Map, kind};
+use super::{About, Error, Identity, Labels, Map, RecordTypes, kind};
 use crate::broker::{self, LoadedProgram, MapRequest, Target};
 use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
 use crate::watch::{CounterKind, CounterSpec};
@@ -57,14 +58,14 @@ impl Registry {
     ) -> Result<(Arc<Object>, Vec<String>), Error> {
         let LoadRequest { name, source, globals, shared, labels, mut counters } = request;
         let reservation = self.reserve(&name)?;
-        let (elf, sha256, builtin) = match source {
-            Source::Upload { elf, sha256 } => (elf, sha256, None),
+        let (elf, sha256, builtin, records) = match source {
+            Source::Upload { elf, sha256 } => (elf, sha256, None, &[][..]),
             Source::Builtin(wanted) => {
                 let found = bpfgate_ebpf::find(&wanted).ok_or_else(|| no_builtin(&wanted))?;
                 declare(&mut counters, found);
                 let elf = Bytes::from_static(found.elf);
                 let sha256 = Sha256::digest(&elf).into();
-                (elf, sha256, Some(wanted))
+                (elf, sha256, Some(wanted), found.records)
             }
         };
         let plan = parser.parse(ParseRequest { elf, globals }).await?;
@@ -76,7 +77,7 @@ impl Registry {
         // The verifier can take seconds. If the caller goes away meanwhile, what comes of it is
         // dropped unseen; otherwise it gets its name below.
         let work = move || {
-            let made = load_plan(&object_name, &plan, &shared, counters)?;
+            let made = load_plan(&object_name, &plan, &shared, counters, records)?;
             Ok::<_, Error>((made, shared, plan.warnings))
         };
         let joined = tokio::task::spawn_blocking(work).await;
@@ -150,7 +151,9 @@ fn load_plan(
     plan: &ObjectPlan,
     shared: &BTreeMap<usize, Arc<Map>>,
     mut counters: BTreeMap<String, Vec<CounterSpec>>,
+    records: &[MapRecords],
 ) -> Result<Made, Error> {
+    let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
     let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
     let loaded = broker::load(plan, &fds)?;
     let mut maps = Vec::new();
@@ -162,9 +165,17 @@ fn load_plan(
         };
         // The plan's ids, not the map's: the kernel takes none for some types.
         let ids = (planned.btf_key_type_id, planned.btf_value_type_id);
-        let schema = plan.btf.as_ref().and_then(|blob| schema_of(blob, ids, &sys));
+        let schema = btf.as_ref().and_then(|blob| schema_of(blob, ids, &sys));
         let counters = counters.remove(&planned.name).unwrap_or_default();
-        let about = About { schema, counters, labels: Labels::new() };
+        let named = records.iter().find(|known| known.map == planned.name);
+        let records = match &btf {
+            Some(blob) if kind::has_events(planned.map_type) => {
+                let named = named.map(|known| known.record);
+                RecordTypes::of_object(blob, planned.map_type, named, planned.btf_value_type_id)
+            }
+            _ => RecordTypes::default(),
+        };
+        let about = About { schema, counters, labels: Labels::new(), records };
         maps.push(Arc::new(Map::new(identity, sys, about)));
     }
     let programs = loaded

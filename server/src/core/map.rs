@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bpfgate_proto::name::{MapName, ObjectName};
 use bpfgate_proto::value::{Plan, Schema};
 
+use super::RecordTypes;
 use super::capability::{self, Capabilities};
 use super::pins::Pins;
 use crate::watch::CounterSpec;
@@ -39,6 +40,8 @@ pub struct About {
     pub counters: Vec<CounterSpec>,
     /// Notes.
     pub labels: Labels,
+    /// Of an event buffer: what the records are.
+    pub records: RecordTypes,
 }
 
 /// A map in the kernel that requests can reach.

@@ -2,7 +2,7 @@
 
 use bpfgate_proto::name::{MapGlob, MapName, MapRef};
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::{self, Plan, Schema};
+use bpfgate_proto::value::{self, Plan, Schema, Type};
 use tonic::Status;
 
 use super::convert::{counters_from, counters_to, labels_from, labels_to, timestamp};
@@ -10,7 +10,7 @@ use super::status::invalid;
 use crate::broker::MapRequest;
 use crate::core::{
     About, Capabilities, CpuMode, CreateMap, Error, Identity, Locking, Map, MapFilter, Parts,
-    UpdateMode,
+    RecordTypes, UpdateMode, has_events, type_name,
 };
 
 /// A map reference as a request has it.
@@ -24,14 +24,16 @@ pub(super) fn map_name(text: &str) -> Result<MapName, Status> {
 }
 
 pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status> {
-    let pb::CreateMapRequest { name, spec, layout, counters, labels } = wire;
+    let pb::CreateMapRequest { name, spec, layout, counters, labels, record_type } = wire;
     let name = map_name(&name)?;
     let spec = spec.ok_or_else(|| invalid("spec", "is missing: say what to make"))?;
     let request = map_request(name.as_str().to_owned(), spec, 0)?;
     let schema = layout.map(|layout| declared_schema(layout, &request)).transpose()?;
     let counters = counters_from(counters)?;
     let labels = labels_from(labels)?;
-    Ok(CreateMap { request, name, about: About { schema, counters, labels } })
+    let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
+    let records = RecordTypes { own, btf: None };
+    Ok(CreateMap { request, name, about: About { schema, counters, labels, records } })
 }
 
 fn map_request(name: String, wire: pb::MapSpec, depth: u32) -> Result<MapRequest, Status> {
@@ -87,6 +89,18 @@ fn declared_schema(wire: pb::Schema, request: &MapRequest) -> Result<Schema, Sta
     Ok(Schema { source: value::SchemaSource::Declared, ..schema })
 }
 
+/// What the records of an event buffer are.
+fn declared_record(wire: pb::Type, request: &MapRequest) -> Result<Type, Status> {
+    const FIELD: &str = "record_type";
+    if !has_events(request.map_type) {
+        let map_type = type_name(request.map_type);
+        return Err(invalid(FIELD, format!("a {map_type} has no records; see layout")));
+    }
+    let ty = Type::try_from(wire).map_err(|error| invalid(FIELD, error.to_string()))?;
+    Plan::compile(&ty).map_err(|error| invalid(FIELD, error.to_string()))?;
+    Ok(ty)
+}
+
 /// A map for an answer; `whole` adds what costs something to find out or to send.
 pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
     let info = map.sys().info();
@@ -121,6 +135,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
+        record_type: map.about().records.own.clone().filter(|_| whole).map(Into::into),
     }
 }
 

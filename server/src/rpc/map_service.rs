@@ -7,7 +7,7 @@ use bpfgate_proto::v1::map_service_server::MapService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::outlet::Stream;
-use super::{Shared, batch, entries, iterate, map_life, restore, watch};
+use super::{Shared, batch, entries, events, iterate, map_life, restore, watch};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
@@ -21,6 +21,7 @@ fn reply<T>(answer: Result<T, Status>) -> Result<Response<T>, Status> {
 impl MapService for Maps {
     type IterateStream = Stream<pb::IterateResponse>;
     type WatchCountersStream = Stream<pb::WatchCountersResponse>;
+    type WatchEventsStream = Stream<pb::WatchEventsResponse>;
 
     async fn create_map(
         &self,
@@ -162,5 +163,12 @@ impl MapService for Maps {
         request: Request<pb::WatchCountersRequest>,
     ) -> Result<Response<Self::WatchCountersStream>, Status> {
         reply(watch::start(&self.0, request.into_inner()))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<pb::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        reply(events::start(&self.0, request.into_inner()).await)
     }
 }

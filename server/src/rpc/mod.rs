@@ -4,6 +4,7 @@ mod agent_service;
 mod batch;
 mod convert;
 mod entries;
+mod events;
 mod iterate;
 mod map_convert;
 mod map_life;
@@ -32,6 +33,7 @@ use tonic::service::Routes;
 
 use crate::core::{Error, Map, Registry};
 use crate::elf::Parser;
+use crate::events::EventHub;
 use crate::watch::Hub;
 
 /// Who this agent is.
@@ -55,6 +57,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Counters over time.
     pub hub: Arc<Hub>,
+    /// Records of event buffers.
+    pub events: Arc<EventHub>,
     /// Untrusted ELF to plain data.
     pub parser: Parser,
     /// Who this agent is.
@@ -70,6 +74,7 @@ impl Shared {
     pub fn new(
         registry: Arc<Registry>,
         hub: Arc<Hub>,
+        events: Arc<EventHub>,
         parser: Parser,
         identity: Identity,
         stopping: CancellationToken,
@@ -77,7 +82,7 @@ impl Shared {
         let limits = registry.limits();
         let streams = Arc::new(Semaphore::new(limits.max_streams as usize));
         let loads = Semaphore::new(limits.max_loads as usize);
-        Self { registry, hub, parser, identity, stopping, streams, loads }
+        Self { registry, hub, events, parser, identity, stopping, streams, loads }
     }
 
     /// A map by its reference. A name is found at once; others ask the kernel.

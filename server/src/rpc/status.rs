@@ -159,6 +159,7 @@ fn shape(error: Error) -> Shape {
         Error::NotOurPin { path } => {
             Shape::new(C::FailedPrecondition, "NOT_OUR_PIN").with("path", path)
         }
+        Error::NotOurs { map } => Shape::new(C::FailedPrecondition, "READ_ONLY").with("map", map),
         Error::Frozen { map } => Shape::new(C::FailedPrecondition, "FROZEN").with("map", map),
         Error::InUse { what, name, by: _ } => {
             Shape::new(C::FailedPrecondition, "IN_USE").with(what, name)
@@ -217,6 +218,7 @@ fn broker_shape(error: broker::Error) -> Shape {
             kernel_shape(&source).with("map", reference)
         }
         broker::Error::Pin { path, source } => kernel_shape(&source).with("path", path),
+        broker::Error::OpenOutputs { map, source } => kernel_shape(&source).with("map", map),
         broker::Error::BadPin { reference, problem: _ } => {
             let shape = Shape::new(C::InvalidArgument, "BAD_PIN").field("map");
             shape.with("map", reference)

@@ -20,9 +20,14 @@ mod element;
 mod info;
 mod link;
 mod map;
+mod mapping;
 mod perf;
+mod perfbuf;
 mod pin;
 mod program;
+mod records;
+mod ringbuf;
+mod sign;
 mod socket;
 
 use std::io;
@@ -36,8 +41,12 @@ pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, map_create, map_get_fd_by_id};
 pub use perf::{PerfEvent, perf_event_open};
+pub use perfbuf::PerfBuffer;
 pub use pin::{obj_get, obj_pin, open_beneath};
 pub use program::{ProgramAttr, prog_load};
+pub use records::{ReadLimits, Records, Stopped};
+pub use ringbuf::RingBuffer;
+pub use sign::Sign;
 pub use socket::packet_socket;
 
 /// What the kernel answers for an operation that a map type does not have. libc has no name for

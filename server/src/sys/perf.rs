@@ -35,9 +35,14 @@ pub enum PerfEvent<'a> {
         /// Which CPU.
         cpu: i32,
     },
+    /// What programs write into a perf buffer on one CPU, with the time of `CLOCK_MONOTONIC`.
+    Output {
+        /// Which CPU.
+        cpu: i32,
+    },
 }
 
-/// `PERF_ATTR_SIZE_VER1`, up to `config2`.
+/// `PERF_ATTR_SIZE_VER3`, up to `clockid`.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct EventAttr {
@@ -52,12 +57,21 @@ struct EventAttr {
     bp_type: u32,
     config1: u64,
     config2: u64,
+    branch_sample_type: u64,
+    sample_regs_user: u64,
+    sample_stack_user: u32,
+    clockid: i32,
 }
 
 /// Opens an event.
 pub fn perf_event_open(event: PerfEvent<'_>) -> io::Result<OwnedFd> {
     const TRACEPOINT: u32 = 2;
     const FREQUENCY_BIT: u64 = 1 << 10;
+    const USE_CLOCKID_BIT: u64 = 1 << 25;
+    const SOFTWARE: u32 = 1;
+    const BPF_OUTPUT: u64 = 10;
+    const SAMPLE_TIME: u64 = 1 << 2;
+    const SAMPLE_RAW: u64 = 1 << 10;
     const FD_CLOEXEC: libc::c_ulong = 1 << 3;
     let size = u32::try_from(size_of::<EventAttr>()).expect("it is small");
     let mut attr = EventAttr { size, ..EventAttr::default() };
@@ -77,6 +91,12 @@ pub fn perf_event_open(event: PerfEvent<'_>) -> io::Result<OwnedFd> {
         PerfEvent::Sampled { kind, config, rate, frequency, cpu: on } => {
             (attr.kind, attr.config, attr.sample) = (kind, config, rate);
             attr.bits = if frequency { FREQUENCY_BIT } else { 0 };
+            cpu = on;
+        }
+        PerfEvent::Output { cpu: on } => {
+            (attr.kind, attr.config, attr.sample) = (SOFTWARE, BPF_OUTPUT, 1);
+            (attr.sample_type, attr.wakeup_events) = (SAMPLE_TIME | SAMPLE_RAW, 1);
+            (attr.bits, attr.clockid) = (USE_CLOCKID_BIT, libc::CLOCK_MONOTONIC);
             cpu = on;
         }
     }

@@ -7,6 +7,7 @@ mod batches;
 mod bpftool;
 mod cli;
 mod entries;
+mod events;
 mod foreign_maps;
 mod globals;
 mod going_away;

@@ -30,6 +30,7 @@ pub(super) fn request(args: CreateArgs) -> Result<v1::CreateMapRequest, Failure>
         layout: declared.then(|| schema.into()),
         counters: args.counter.map(|counter| counter.spec("")).into_iter().collect(),
         labels: pairs(args.labels),
+        record_type: None,
     })
 }
 

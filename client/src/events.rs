@@ -1,0 +1,322 @@
+//! Records of ring buffers and perf buffers, as packed batches. Nothing is copied behind the
+//! transport: records are slices of its buffers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bpfgate_proto::v1;
+use bpfgate_proto::v1::watch_events_response::Message;
+use bpfgate_proto::value::{ByteOrder, Plan, Type};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use tonic::Streaming;
+
+use crate::error::{Call, Error};
+
+/// How [`crate::Maps::watch_events`] watches. The default is all records, as the map describes
+/// them.
+#[derive(Debug, Clone, Default)]
+pub struct EventOptions {
+    /// What the records are, as in `struct exec_event`: a type of the object's BTF. Empty for what
+    /// the map says of itself.
+    pub record_type: String,
+    /// Let the agent decode the records: [`Record::typed`] instead of [`Record::bytes`].
+    /// [`Events::decode`] does the same here, for a fraction of the bytes on the way.
+    pub typed: bool,
+    /// Only records that all of these take.
+    pub filters: Vec<EventFilter>,
+    /// Bytes that may wait at the agent before records are lost to this watch; 0 for the agent's
+    /// own choice.
+    pub queue_bytes: u64,
+}
+
+/// Takes records in which a field has a value. Parsed from `FIELD=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Path of the field: `pid`, `daddr.v4`, `args[0]`.
+    pub field: String,
+    /// As people write it: `123`, `0x7b`, `10.0.0.1`, text without quotes.
+    pub value: String,
+}
+
+/// A filter without `=`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no filter: write FIELD=VALUE")]
+pub struct EventFilterError(String);
+
+impl std::str::FromStr for EventFilter {
+    type Err = EventFilterError;
+
+    fn from_str(text: &str) -> Result<Self, EventFilterError> {
+        let (field, value) = text.split_once('=').ok_or_else(|| EventFilterError(text.into()))?;
+        Ok(Self { field: field.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl EventOptions {
+    pub(crate) fn into_request(self, map: &str) -> v1::WatchEventsRequest {
+        let Self { record_type, typed, filters, queue_bytes } = self;
+        let filter = |EventFilter { field, value }| v1::EventFilter { field, value };
+        v1::WatchEventsRequest {
+            map: map.to_owned(),
+            r#type: record_type,
+            typed,
+            filters: filters.into_iter().map(filter).collect(),
+            queue_bytes,
+        }
+    }
+}
+
+/// What a watch of events tells.
+#[derive(Debug, Clone)]
+pub enum EventNews {
+    /// Records.
+    Batch(EventBatch),
+    /// Records that are missing here.
+    Loss(v1::EventLoss),
+}
+
+/// A stream of [`EventNews`]. It ends by itself only if the map goes, see [`Events::end`];
+/// otherwise the agent's end of it is an error. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct Events {
+    call: Call,
+    stream: Streaming<v1::WatchEventsResponse>,
+    header: v1::EventHeader,
+    plan: Option<Plan>,
+    received: u64,
+    end: Option<v1::EventEnd>,
+    over: bool,
+}
+
+impl Events {
+    pub(crate) fn new(
+        call: Call,
+        stream: Streaming<v1::WatchEventsResponse>,
+        first: v1::WatchEventsResponse,
+    ) -> Result<Self, Error> {
+        let wrong = |what: String| Error::protocol(call.rpc, what);
+        let Some(Message::Header(header)) = first.message else {
+            return Err(wrong("the first message is no header".into()));
+        };
+        let order = match header.byte_order() {
+            v1::ByteOrder::LittleEndian => ByteOrder::Little,
+            v1::ByteOrder::BigEndian => ByteOrder::Big,
+            v1::ByteOrder::Unspecified => return Err(wrong("it has no byte order".into())),
+        };
+        let plan = match header.record_type.clone() {
+            Some(ty) => {
+                let ty = Type::try_from(ty).map_err(|error| wrong(error.to_string()))?;
+                // A type too large to be taken apart is bytes.
+                Plan::compile_for(&ty, order).ok()
+            }
+            None => None,
+        };
+        Ok(Self { call, stream, header, plan, received: 0, end: None, over: false })
+    }
+
+    /// Which agent it is, which map, what its records are.
+    pub fn header(&self) -> &v1::EventHeader {
+        &self.header
+    }
+
+    /// Turns records into values; `None` where nobody says what they are.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// A record by its type, and what is behind the type's end. `None` for one that is shorter
+    /// than its type, or has none; all of it is the rest then.
+    pub fn decode<'r>(&self, record: &'r [u8]) -> (Option<serde_json::Value>, &'r [u8]) {
+        let parts = self.plan.as_ref().and_then(|plan| {
+            let (typed, rest) = record.split_at_checked(plan.size())?;
+            Some((plan.decode(typed).ok()?, rest))
+        });
+        parts.map_or((None, record), |(value, rest)| (Some(value), rest))
+    }
+
+    /// Why it ended; `None` before the stream's end.
+    pub fn end(&self) -> Option<&v1::EventEnd> {
+        self.end.as_ref()
+    }
+
+    /// The next news; `None` behind the end of a map that went.
+    pub async fn next_news(&mut self) -> Result<Option<EventNews>, Error> {
+        self.next().await.transpose()
+    }
+
+    fn accept(&mut self, message: v1::WatchEventsResponse) -> Result<Option<EventNews>, Error> {
+        let wrong = |what: String| Error::protocol(self.call.rpc, what);
+        match message.message {
+            Some(Message::Batch(packed)) => {
+                let batch = EventBatch::new(packed).map_err(wrong)?;
+                self.received += batch.len() as u64;
+                Ok(Some(EventNews::Batch(batch)))
+            }
+            Some(Message::Loss(loss)) => Ok(Some(EventNews::Loss(loss))),
+            Some(Message::End(end)) if end.records == self.received => {
+                self.end = Some(end);
+                Ok(None)
+            }
+            Some(Message::End(end)) => Err(wrong(format!(
+                "it ends with {} records, but {} came",
+                end.records, self.received
+            ))),
+            Some(Message::Header(_)) => Err(wrong("a second header".into())),
+            // A kind newer than this client might carry records.
+            None => Err(wrong("a message of an unknown kind".into())),
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<EventNews, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let item = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            Some(Ok(message)) => self.accept(message).transpose(),
+            Some(Err(status)) => Some(Err(self.call.error(status))),
+            None => Some(Err(Error::CutOff { rpc: self.call.rpc })),
+        };
+        self.over = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+}
+
+/// Records in the order in which they were written; of a perf buffer those of one CPU.
+#[derive(Debug, Clone)]
+pub struct EventBatch {
+    packed: v1::EventBatch,
+}
+
+/// One record of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'b> {
+    /// As it was written; empty with [`EventOptions::typed`].
+    pub bytes: &'b [u8],
+    /// When it was written, in nanoseconds of `CLOCK_MONOTONIC`; only in perf buffers.
+    pub time: Option<u64>,
+    /// By its type, with [`EventOptions::typed`].
+    pub typed: Option<&'b v1::TypedRecord>,
+}
+
+impl EventBatch {
+    fn new(packed: v1::EventBatch) -> Result<Self, String> {
+        let count = packed.count as usize;
+        let (size, bytes) = (packed.record_size as usize, packed.records.len());
+        let fits = if !packed.typed_records.is_empty() {
+            packed.typed_records.len() == count && bytes == 0
+        } else if size > 0 {
+            count.checked_mul(size) == Some(bytes) && packed.lengths.is_empty()
+        } else {
+            let sum = packed.lengths.iter().map(|&length| u64::from(length)).sum::<u64>();
+            packed.lengths.len() == count && sum == bytes as u64
+        };
+        if !fits || !(packed.times.is_empty() || packed.times.len() == count) {
+            return Err(format!("a batch of {count} records with {bytes} bytes that do not fit"));
+        }
+        Ok(Self { packed })
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.packed.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.packed.count == 0
+    }
+
+    /// The CPU that they were written on; `None` for a ring buffer, which all share.
+    pub fn cpu(&self) -> Option<u32> {
+        self.packed.cpu
+    }
+
+    /// When the agent took the last of them out of the buffer.
+    pub fn read_at(&self) -> Option<&prost_types::Timestamp> {
+        self.packed.read_at.as_ref()
+    }
+
+    /// All records back to back.
+    pub fn packed_records(&self) -> &Bytes {
+        &self.packed.records
+    }
+
+    /// The records one by one.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let packed = &self.packed;
+        let mut from = 0;
+        (0..self.len()).map(move |at| {
+            let typed = packed.typed_records.get(at);
+            let length = match (typed, packed.record_size) {
+                (Some(_), _) => 0,
+                (None, 0) => packed.lengths[at] as usize,
+                (None, size) => size as usize,
+            };
+            let bytes = &packed.records[from..from + length];
+            from += length;
+            Record { bytes, time: packed.times.get(at).copied(), typed }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(count: u32, records: &'static [u8], size: u32, lengths: &[u32]) -> v1::EventBatch {
+        v1::EventBatch {
+            count,
+            records: Bytes::from_static(records),
+            record_size: size,
+            lengths: lengths.to_vec(),
+            ..v1::EventBatch::default()
+        }
+    }
+
+    fn records(packed: v1::EventBatch) -> Vec<Vec<u8>> {
+        EventBatch::new(packed).unwrap().iter().map(|record| record.bytes.to_vec()).collect()
+    }
+
+    #[test]
+    fn records_are_slices() {
+        assert_eq!(records(packed(2, b"aabb", 2, &[])), [b"aa", b"bb"]);
+        assert_eq!(records(packed(3, b"abbb", 0, &[1, 0, 3])), [&b"a"[..], b"", b"bbb"]);
+        let times = vec![5, 7];
+        let batch = v1::EventBatch { times, cpu: Some(3), ..packed(2, b"aabb", 2, &[]) };
+        let batch = EventBatch::new(batch).unwrap();
+        assert_eq!(batch.iter().filter_map(|record| record.time).collect::<Vec<_>>(), [5, 7]);
+        assert_eq!((batch.len(), batch.cpu()), (2, Some(3)));
+    }
+
+    #[test]
+    fn a_batch_that_contradicts_itself_is_refused() {
+        for wrong in [
+            packed(2, b"aab", 2, &[]),
+            packed(2, b"aabb", 0, &[2]),
+            packed(2, b"aabb", 0, &[2, 1]),
+            packed(2, b"aabb", 2, &[2, 2]),
+            packed(1, b"aabb", 0, &[u32::MAX]),
+            v1::EventBatch { times: vec![1], ..packed(2, b"aabb", 2, &[]) },
+            v1::EventBatch {
+                typed_records: vec![v1::TypedRecord::default()],
+                ..packed(2, b"", 0, &[])
+            },
+        ] {
+            assert!(EventBatch::new(wrong).is_err());
+        }
+        assert!(EventBatch::new(packed(0, b"", 0, &[])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn filters_are_split_at_the_first_sign() {
+        let filter: EventFilter = "comm=a=b".parse().unwrap();
+        assert_eq!((filter.field.as_str(), filter.value.as_str()), ("comm", "a=b"));
+        let said = "pid".parse::<EventFilter>().unwrap_err().to_string();
+        assert!(said.contains("FIELD=VALUE"), "{said}");
+    }
+}

@@ -1,0 +1,87 @@
+//! What the records of an event buffer are. The kernel does not know: the map has no value.
+
+use std::fmt;
+
+use aya_obj::generated::bpf_map_type as types;
+use bpfgate_proto::value::{Kind, Type};
+use bytes::Bytes;
+
+use super::{Error, Map, kind};
+use crate::btf;
+
+/// What the records of an event buffer are.
+#[derive(Clone, Default)]
+pub struct RecordTypes {
+    /// As its maker says.
+    pub own: Option<Type>,
+    /// The BTF of its object, where others have names.
+    pub btf: Option<Bytes>,
+}
+
+impl RecordTypes {
+    /// As an object says: `named` by the built-in, or the type that its BTF has for the map's
+    /// value. A perf buffer's value is a descriptor, so only a struct can be meant otherwise.
+    pub(super) fn of_object(
+        blob: &Bytes,
+        map_type: u32,
+        named: Option<&str>,
+        value_type_id: u32,
+    ) -> Self {
+        let own = match named {
+            Some(name) => btf::named_type(blob, name),
+            None if value_type_id == 0 => None,
+            None => btf::type_of(blob, value_type_id).filter(|ty| {
+                map_type == types::BPF_MAP_TYPE_RINGBUF as u32
+                    || matches!(ty.kind, Kind::Record { .. })
+            }),
+        };
+        Self { own, btf: Some(blob.clone()) }
+    }
+}
+
+impl fmt::Debug for RecordTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { own, btf } = self;
+        let own = own.as_ref().map(|ty| &ty.name);
+        f.debug_struct("RecordTypes")
+            .field("own", &own)
+            .field("btf", &btf.as_ref().map(Bytes::len))
+            .finish()
+    }
+}
+
+impl Map {
+    /// It is a ring buffer.
+    pub fn is_ring(&self) -> bool {
+        self.sys().info().map_type == types::BPF_MAP_TYPE_RINGBUF as u32
+    }
+
+    /// Fails for a map without records, and for one of somebody else's: reading takes them out.
+    pub fn require_events(&self) -> Result<(), Error> {
+        if kind::has_events(self.sys().info().map_type) && self.name().is_none() {
+            return Err(Error::NotOurs { map: self.text().to_owned() });
+        }
+        self.require(self.capabilities().watch_events, "events to watch")
+    }
+
+    /// The type of that name in the object's BTF.
+    pub fn named_record_type(&self, name: &str) -> Result<Type, Error> {
+        let invalid = |problem| Error::Invalid { field: "type", problem };
+        let Some(blob) = &self.about().records.btf else {
+            let problem = format!(
+                "map {} belongs to no object with types in which {name:?} could be looked up",
+                self.text()
+            );
+            return Err(invalid(problem));
+        };
+        btf::named_type(blob, name).ok_or_else(|| {
+            let known = btf::record_names(blob);
+            let known = if known.is_empty() { "no structs".to_owned() } else { known.join(", ") };
+            let name: String = name.chars().take(80).collect();
+            invalid(format!(
+                "the object of map {} has no type {name:?}; it has {known}",
+                self.text()
+            ))
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! Records packed, and what is missing between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::sys::Records;
+
+/// What one batch takes beyond its records, in bytes.
+const OVERHEAD: u64 = 256;
+
+/// Records in the order in which they were written; of a perf buffer those of one CPU.
+#[derive(Debug)]
+pub struct Batch {
+    /// One behind the other.
+    pub bytes: Bytes,
+    /// How long each is.
+    pub lengths: Lengths,
+    /// When each was written, in nanoseconds of `CLOCK_MONOTONIC`; empty where that is not known.
+    pub times: Vec<u64>,
+    /// Where they were written, in a perf buffer.
+    pub cpu: Option<u32>,
+    /// When the last of them was taken out of the buffer.
+    pub read_at: SystemTime,
+    charge: Charge,
+}
+
+/// How long the records of a batch are, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lengths {
+    /// So many are all of this length, which is not 0.
+    Same {
+        /// Of each.
+        length: u32,
+        /// How many.
+        count: usize,
+    },
+    /// One for each.
+    Each(Vec<u32>),
+}
+
+/// Records that watchers do not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// Where.
+    pub source: LossSource,
+    /// How many.
+    pub count: u64,
+    /// Whose, in a perf buffer.
+    pub cpu: Option<u32>,
+}
+
+/// Where records are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossSource {
+    /// The buffer had no room.
+    Kernel,
+    /// The watcher's queue had none, or a record is too long for a message.
+    Agent,
+}
+
+impl Batch {
+    /// Takes the records, whose buffers can be used again, and accounts for them.
+    pub(super) fn take(records: &mut Records, cpu: Option<u32>, memory: &Memory) -> Self {
+        let cost = records.cost() as u64 + OVERHEAD;
+        let bytes = if records.bytes.len() * 2 > records.bytes.capacity() {
+            Bytes::from(std::mem::take(&mut records.bytes))
+        } else {
+            // Not all of a large buffer for a few records.
+            Bytes::copy_from_slice(&records.bytes)
+        };
+        records.bytes.clear();
+        let lengths = Lengths::of(&records.lengths);
+        records.lengths.clear();
+        let times = records.times.clone();
+        records.times.clear();
+        let charge = memory.charge(cost);
+        Self { bytes, lengths, times, cpu, read_at: SystemTime::now(), charge }
+    }
+
+    /// How many records.
+    pub fn count(&self) -> usize {
+        self.lengths.count()
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn cost(&self) -> u64 {
+        self.charge.bytes
+    }
+
+    /// The records.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        self.lengths.iter().map(move |length| {
+            let start = from;
+            from += length as usize;
+            &self.bytes[start..from]
+        })
+    }
+}
+
+impl Lengths {
+    /// The short form, where it will do.
+    pub fn of(lengths: &[u32]) -> Self {
+        match lengths.first() {
+            Some(&length) if length > 0 && lengths.iter().all(|&other| other == length) => {
+                Self::Same { length, count: lengths.len() }
+            }
+            _ => Self::Each(lengths.to_vec()),
+        }
+    }
+
+    /// How many records.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Same { count, .. } => *count,
+            Self::Each(lengths) => lengths.len(),
+        }
+    }
+
+    /// One for each record.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..self.count()).map(|at| match self {
+            Self::Same { length, .. } => *length,
+            Self::Each(lengths) => lengths[at],
+        })
+    }
+}
+
+/// What all batches together take.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    used: Arc<AtomicU64>,
+    limit: u64,
+}
+
+#[derive(Debug)]
+struct Charge {
+    used: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Memory {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { used: Arc::default(), limit }
+    }
+
+    /// There is no more: nothing may wait for anybody.
+    pub(super) fn is_short(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limit
+    }
+
+    fn charge(&self, bytes: u64) -> Charge {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Charge { used: self.used.clone(), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(all: &[&[u8]]) -> Records {
+        let lengths = all.iter().map(|one| u32::try_from(one.len()).unwrap()).collect();
+        Records { bytes: all.concat(), lengths, ..Records::default() }
+    }
+
+    #[test]
+    fn records_come_back_one_by_one() {
+        let memory = Memory::new(1 << 20);
+        for all in [&[&b"ab"[..], b"cd", b"ef"][..], &[b"", b"abc", b"", b"d"], &[b"", b""]] {
+            let batch = Batch::take(&mut records(all), None, &memory);
+            assert_eq!(batch.iter().collect::<Vec<_>>(), all);
+            assert_eq!(batch.count(), all.len());
+        }
+        let same = Lengths::Same { length: 2, count: 3 };
+        assert_eq!(Batch::take(&mut records(&[b"ab", b"cd", b"ef"]), None, &memory).lengths, same);
+        assert_eq!(Lengths::of(&[0, 0]), Lengths::Each(vec![0, 0]));
+    }
+
+    #[test]
+    fn memory_is_given_back_with_the_batch() {
+        let memory = Memory::new(OVERHEAD + 4);
+        let first = Batch::take(&mut records(&[b"x"]), None, &memory);
+        assert!(!memory.is_short());
+        let second = Batch::take(&mut records(&[b"x"]), None, &memory);
+        assert!(memory.is_short());
+        drop((first, second));
+        assert_eq!(memory.used.load(Ordering::Relaxed), 0);
+    }
+}

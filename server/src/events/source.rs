@@ -1,0 +1,92 @@
+//! An event buffer that is being read: its memory, and the descriptors that tell of new records.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::task::Poll;
+
+use crate::broker::Outputs;
+use crate::core::{Error, Map};
+use crate::sys::{ReadLimits, Records, RingBuffer, Sign, Stopped};
+
+/// An event buffer that is being read. Dropping it gives everything back, and blocks for a moment.
+#[derive(Debug)]
+pub(super) struct Source {
+    signs: Vec<Sign>,
+    buffer: Buffer,
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Ring(RingBuffer),
+    Perf(Outputs),
+}
+
+impl Source {
+    /// Opens the buffer of a map that has events. Blocking, and within a tokio runtime.
+    pub(super) fn open(map: &Map, perf_bytes: usize) -> Result<Self, Error> {
+        let failed = |source| {
+            let attempt = "read the records of";
+            Error::Kernel { attempt, map: map.text().to_owned(), source }
+        };
+        let buffer = if map.is_ring() {
+            Buffer::Ring(RingBuffer::new(map.sys()).map_err(failed)?)
+        } else {
+            Buffer::Perf(Outputs::open(map.sys(), perf_bytes)?)
+        };
+        let descriptors = match &buffer {
+            Buffer::Ring(_) => vec![map.sys().as_fd()],
+            Buffer::Perf(outputs) => outputs.descriptors().collect(),
+        };
+        let signs = descriptors.into_iter().map(Sign::of).collect::<Result<_, _>>();
+        let signs = signs.map_err(failed)?;
+        Ok(Self { signs, buffer })
+    }
+
+    /// How many lanes there are: a ring is one, and each CPU's perf buffer. The records of a lane
+    /// have an order.
+    pub(super) fn lanes(&self) -> usize {
+        match &self.buffer {
+            Buffer::Ring(_) => 1,
+            Buffer::Perf(outputs) => outputs.count(),
+        }
+    }
+
+    /// The CPU that writes to a lane, unless all do.
+    pub(super) fn cpu(&self, lane: usize) -> Option<u32> {
+        match &self.buffer {
+            Buffer::Ring(_) => None,
+            Buffer::Perf(outputs) => Some(outputs.cpu(lane)),
+        }
+    }
+
+    /// Takes records out of a lane.
+    pub(super) fn read(
+        &mut self,
+        lane: usize,
+        out: &mut Records,
+        limits: ReadLimits,
+    ) -> io::Result<Stopped> {
+        match &mut self.buffer {
+            Buffer::Ring(ring) => ring.read(out, limits),
+            Buffer::Perf(outputs) => outputs.read(lane, out, limits),
+        }
+    }
+
+    /// Waits for a sign of records since the last time. To be followed by reads until nothing is
+    /// left: there is no second sign for them.
+    pub(super) async fn signed(&mut self) -> io::Result<()> {
+        poll_fn(|context| {
+            let mut outcome = Poll::Pending;
+            // All of them are asked, so that all of them wake us.
+            for sign in &self.signs {
+                if let Poll::Ready(signed) = sign.poll(context) {
+                    signed?;
+                    outcome = Poll::Ready(Ok(()));
+                }
+            }
+            outcome
+        })
+        .await
+    }
+}

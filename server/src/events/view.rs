@@ -1,0 +1,77 @@
+//! What one watcher wants of the records: their type, and which of them.
+
+use bpfgate_proto::value::{Matcher, Plan, Type};
+
+use crate::core::{Error, Map};
+
+/// Takes records in which a field has a value.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Path of the field.
+    pub field: String,
+    /// As people write it.
+    pub value: String,
+}
+
+/// What one watcher wants of the records.
+#[derive(Debug)]
+pub struct View {
+    record_type: Option<Type>,
+    plan: Option<Plan>,
+    matchers: Vec<Matcher>,
+}
+
+impl View {
+    /// Filters that one watcher may have.
+    pub const MAX_FILTERS: usize = 16;
+
+    /// The view of a map's records as a type of that name, or as the map says if it is empty.
+    pub fn of(map: &Map, type_name: &str, filters: &[Filter]) -> Result<Self, Error> {
+        let record_type = match type_name {
+            "" => map.about().records.own.clone(),
+            name => Some(map.named_record_type(name)?),
+        };
+        // A type too large to be taken apart is bytes.
+        let plan = record_type.as_ref().and_then(|ty| Plan::compile(ty).ok());
+        if filters.len() > Self::MAX_FILTERS {
+            let problem = format!("{} filters, at most {}", filters.len(), Self::MAX_FILTERS);
+            return Err(Error::Invalid { field: "filters", problem });
+        }
+        let matcher = |filter: &Filter| {
+            let plan = plan.as_ref().ok_or_else(|| no_type(map))?;
+            plan.matcher(&filter.field, &filter.value)
+                .map_err(|error| Error::Invalid { field: "filters", problem: error.to_string() })
+        };
+        let matchers = filters.iter().map(matcher).collect::<Result<_, _>>()?;
+        Ok(Self { record_type, plan, matchers })
+    }
+
+    /// What the records are.
+    pub fn record_type(&self) -> Option<&Type> {
+        self.record_type.as_ref()
+    }
+
+    /// Turns them into values; an error for records without a type.
+    pub fn require_plan(&self, map: &Map) -> Result<&Plan, Error> {
+        self.plan.as_ref().ok_or_else(|| no_type(map))
+    }
+
+    /// Turns them into values; `None` for records without a type.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// Every record is wanted.
+    pub fn takes_all(&self) -> bool {
+        self.matchers.is_empty()
+    }
+
+    /// This record is wanted.
+    pub fn takes(&self, record: &[u8]) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(record))
+    }
+}
+
+fn no_type(map: &Map) -> Error {
+    Error::NoSchema { map: map.text().to_owned(), what: "records" }
+}

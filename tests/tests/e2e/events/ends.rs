@@ -1,0 +1,90 @@
+//! How a watch of events ends, and that nothing of it stays.
+
+use bpfgate_client::v1::MapType;
+use bpfgate_client::v1::event_end::Reason;
+use bpfgate_client::{Code, Error, EventOptions};
+use bpfgate_tests::{Agent, NewMap, SOON};
+
+use super::{PERF, RING, Script, Stage};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_goes_ends_its_watches_behind_the_last_record() {
+    let stage = Stage::new(Script { burst: 100, ..Script::default() }).await;
+    let link = stage.attach("to_ring").await;
+    let (mut first, mut second) = (stage.watch(RING).await, stage.watch(RING).await);
+    stage.call(20);
+    stage.client.links().detach(link).await.unwrap();
+    stage.client.objects().unload("ev").await.unwrap();
+    for seen in [&mut first, &mut second] {
+        while seen.next().await.unwrap().is_some() {}
+        seen.assert_all(0, 2000);
+        let end = *seen.events.end().unwrap();
+        assert_eq!((end.reason(), end.records), (Reason::MapGone, 2000));
+    }
+    stage.agent.assert_only_baseline();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_map_ends_its_watches_and_another_of_its_name_is_another() {
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    let ring = || NewMap::new("ring", MapType::Ringbuf).sizes(0, 0).entries(4096);
+    ring().make(&client).await;
+    let mut old = client.maps().watch_events("ring", EventOptions::default()).await.unwrap();
+    client.maps().delete("ring").await.unwrap();
+    let made = ring().make(&client).await;
+    assert!(old.next_news().await.unwrap().is_none());
+    assert_eq!(old.end().unwrap().reason(), Reason::MapGone);
+    let new = client.maps().watch_events("ring", EventOptions::default()).await.unwrap();
+    assert_eq!(new.header().map_id, made.id);
+    drop(new);
+    client.maps().delete("ring").await.unwrap();
+    agent.assert_only_baseline();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stops_says_so() {
+    let stage = Stage::new(Script::default()).await;
+    let (ring, perf) = (stage.watch(RING).await, stage.watch(PERF).await);
+    let Stage { agent, client, .. } = stage;
+    let stopped = tokio::task::spawn_blocking(move || agent.stop());
+    for mut seen in [ring, perf] {
+        let Err(Error::Rpc(error)) = seen.next().await else { panic!("no reason") };
+        assert_eq!((error.code, error.reason.as_deref()), (Code::Unavailable, Some("STOPPING")));
+    }
+    drop(client);
+    stopped.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_dies_frees_the_reader() {
+    let stage = Stage::new(Script::default()).await;
+    let before = stage.agent.checkpoint();
+    for map in [RING, PERF] {
+        let mut cli = stage.agent.cli_command();
+        cli.args(["watch", "events", map]).stdout(std::process::Stdio::null());
+        let mut cli = cli.spawn().unwrap();
+        assert!(bpfgate_tests::within(SOON, || stage.mappings() > 0), "nobody reads {map}");
+        cli.kill().unwrap();
+        cli.wait().unwrap();
+        stage.assert_nothing_is_read();
+        let given_back = || stage.agent.checkpoint().descriptors == before.descriptors;
+        assert!(bpfgate_tests::within(SOON, given_back), "{:#?}", stage.agent.checkpoint());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_come_and_go_at_once_neither_lose_nor_repeat() {
+    let stage = Stage::new(Script::default()).await;
+    stage.attach("to_ring").await;
+    let mut all = Vec::new();
+    // The last to leave and the first to come meet in every way.
+    for _ in 0..40 {
+        let mut seen = stage.watch(RING).await;
+        stage.call(5);
+        seen.next().await.unwrap();
+        all.extend_from_slice(&seen.numbers);
+    }
+    assert!(all.is_sorted_by(|a, b| a < b), "a record came twice: {all:?}");
+    assert_eq!(stage.refused().await, 0);
+}
