@@ -16,9 +16,10 @@
 //! ```
 //!
 //! Keys and values are the kernel's bytes in the agent's byte order, or typed JSON that the agent
-//! converts by the map's schema: see [`Datum`]. Whole maps come as [`Entries`] and go back as
-//! a [`Restore`], counters over time come as a [`Watch`], records of event buffers as [`Events`].
-//! The streams end with an error if anything was cut off.
+//! converts by the map's schema: see [`Datum`]. What stands for something else is named: see
+//! [`v1::Reference`]. Whole maps come as [`Entries`] and go back as a [`Restore`], counters over
+//! time come as a [`Watch`], records of event buffers as [`Events`]. The streams end with an error
+//! if anything was cut off.
 //!
 //! Every [`Error`] says what was wrong and what to do. [`Error::Rpc`] carries the agent's reason,
 //! the fields at fault and the verifier's log, already parsed.
@@ -49,7 +50,7 @@ mod selector;
 mod watch;
 
 pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
-pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, v1, value};
+pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, reference, v1, value};
 pub use tonic::Code;
 
 pub use crate::agent::Agent;
@@ -60,7 +61,7 @@ pub use crate::counter_view::{
     Bucket, Change, Counter, CounterKey, CounterValue, CounterView, Gone, Losses, MapProgress,
     SeriesId, Standing, Sweep, ViewError,
 };
-pub use crate::datum::Datum;
+pub use crate::datum::{Datum, Operand};
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::entries::{Chunk, Entries, IterateOptions};
 pub use crate::error::Error;

@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::client::Client;
-use crate::datum::Datum;
+use crate::datum::{Datum, Operand};
 use crate::entries::{Entries, IterateOptions};
 use crate::error::{Call, Error};
 use crate::events::{EventOptions, Events};
@@ -85,7 +85,7 @@ impl Maps {
     pub async fn lookup(
         &self,
         map: &str,
-        key: impl Into<Datum>,
+        key: impl Into<Operand>,
         cpu: CpuMode,
     ) -> Result<Bytes, Error> {
         Ok(self.lookup_as(map, key.into(), cpu, false).await?.value)
@@ -96,7 +96,7 @@ impl Maps {
     pub async fn lookup_typed(
         &self,
         map: &str,
-        key: impl Into<Datum>,
+        key: impl Into<Operand>,
         cpu: CpuMode,
     ) -> Result<serde_json::Value, Error> {
         let answer = self.lookup_as(map, key.into(), cpu, true).await?;
@@ -104,10 +104,21 @@ impl Maps {
         Ok(value_to_json(&value))
     }
 
+    /// What one entry's value leads to, in a map of references. Sockets are told by their cookies,
+    /// programs and maps that the agent does not own as `id:7`.
+    pub async fn lookup_reference(
+        &self,
+        map: &str,
+        key: impl Into<Operand>,
+    ) -> Result<v1::Reference, Error> {
+        let answer = self.lookup_as(map, key.into(), CpuMode::Each, false).await?;
+        self.client.call("Lookup").part(answer.reference, "reference")
+    }
+
     async fn lookup_as(
         &self,
         map: &str,
-        key: Datum,
+        key: Operand,
         cpu: CpuMode,
         typed: bool,
     ) -> Result<v1::LookupResponse, Error> {
@@ -124,12 +135,13 @@ impl Maps {
     }
 
     /// Writes one entry. When it returns, the entry is in the kernel. On a per-CPU map a single
-    /// value goes to every CPU; `value_stride` bytes, or a list, give each its own.
+    /// value goes to every CPU; `value_stride` bytes, or a list, give each its own. In maps of
+    /// references the value is a [`v1::Reference`], in storage maps the key is one.
     pub async fn update(
         &self,
         map: &str,
-        key: impl Into<Datum>,
-        value: impl Into<Datum>,
+        key: impl Into<Operand>,
+        value: impl Into<Operand>,
         mode: UpdateMode,
     ) -> Result<(), Error> {
         let call = self.client.call("Update");
@@ -145,7 +157,7 @@ impl Maps {
     }
 
     /// Removes one entry.
-    pub async fn delete_entry(&self, map: &str, key: impl Into<Datum>) -> Result<(), Error> {
+    pub async fn delete_entry(&self, map: &str, key: impl Into<Operand>) -> Result<(), Error> {
         let call = self.client.call("Delete");
         let (map, key) = (map.to_owned(), Some(key.into().into()));
         let request = call.request(v1::DeleteRequest { map, key });

@@ -20,6 +20,8 @@ objects! {
     SHARED = "shared";
     /// Programs that write records into a ring buffer and a perf buffer.
     EVENTS = "events";
+    /// Maps whose slots lead to programs, devices, CPUs, cgroups and maps, and who goes there.
+    REFERENCES = "references";
     /// A program that the verifier refuses.
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.

@@ -154,7 +154,8 @@ impl Bench {
     }
 }
 
-fn exchange(count: u64) {
+/// Sends that many datagrams over loopback, and takes them in.
+pub fn exchange(count: u64) {
     let receiver = UdpSocket::bind("127.0.0.1:0").expect("a receiver");
     receiver.set_read_timeout(Some(SOON)).expect("a timeout");
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a sender");

@@ -21,6 +21,7 @@ mod agent;
 pub mod binaries;
 pub mod bpftool;
 pub mod calls;
+mod cgroup;
 pub mod elf;
 mod feature;
 pub mod fixture;
@@ -37,6 +38,7 @@ mod output;
 pub mod targets;
 
 pub use agent::{Agent, Builder};
+pub use cgroup::Cgroup;
 pub use feature::{Feature, cgroup2};
 pub use fixture::{NewMap, refused};
 pub use follower::Follower;

@@ -90,6 +90,20 @@ impl ReferenceKind {
         })
     }
 
+    /// "a map", "an interface".
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Map => "a map",
+            Self::Program => "a program",
+            Self::Device => "an interface",
+            Self::Cpu => "a CPU's queue",
+            Self::Cgroup => "a cgroup",
+            Self::Socket => "a socket",
+            Self::Process => "a process",
+            Self::File => "a file",
+        }
+    }
+
     /// How people write one.
     pub fn form(self) -> &'static str {
         match self {

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya_obj::generated::bpf_attach_type as attach;
-use rustix::fs::{Mode, OFlags, open};
 
+use super::host::{cgroup, ifindex};
 use super::target::check_type;
 use super::{Error, Rate, Target, XdpMode, uprobe};
 use crate::elf::{Direction, ProgramKind};
@@ -98,38 +98,6 @@ fn with_id(link: OwnedFd, event: Option<OwnedFd>, target: &Target) -> Result<Att
     let id = sys::link_id(link.as_fd())
         .map_err(|source| Error::Attach { target: target.describe(), source })?;
     Ok(Attachment { link, _event: event, kernel_id: Some(id) })
-}
-
-fn ifindex(name: &str) -> Result<u32, Error> {
-    const IFNAMSIZ: usize = 16;
-    let valid = !name.is_empty() && name.len() < IFNAMSIZ && !name.contains(['/', '\0', ' ']);
-    if !valid {
-        let rule = "give an interface's name, 1 to 15 bytes, as `ip link` shows it";
-        return Err(Error::BadTarget { what: "interface", name: name.to_owned(), rule });
-    }
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None);
-    let index = socket.and_then(|s| rustix::net::netdevice::name_to_index(s, name));
-    index.map_err(|_| Error::NoTarget { what: "interface", name: name.to_owned() })
-}
-
-fn cgroup(path: &str) -> Result<OwnedFd, Error> {
-    const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
-    let what = "cgroup";
-    let bad = || {
-        let rule = "give the absolute path of a directory in a cgroup2 mount";
-        Error::BadTarget { what, name: path.chars().take(255).collect(), rule }
-    };
-    if !Path::new(path).is_absolute() || path.contains('\0') {
-        return Err(bad());
-    }
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let directory = open(path, flags, Mode::empty())
-        .map_err(|_| Error::NoTarget { what, name: path.to_owned() })?;
-    match rustix::fs::fstatfs(&directory) {
-        Ok(stat) if stat.f_type == CGROUP2_SUPER_MAGIC => Ok(directory),
-        _ => Err(bad()),
-    }
 }
 
 /// The kernel takes 0 for the caller, which is the agent, and -1 for all.

@@ -72,8 +72,8 @@ pub fn load(plan: &ObjectPlan, shared: &BTreeMap<usize, BorrowedFd<'_>>) -> Resu
     Ok(Loaded { maps, programs })
 }
 
-/// As a plan has it.
-fn request(plan: &MapPlan) -> MapRequest {
+/// A map as a plan has it.
+pub fn map_request(plan: &MapPlan) -> MapRequest {
     MapRequest {
         name: plan.name.clone(),
         map_type: plan.map_type,
@@ -83,13 +83,13 @@ fn request(plan: &MapPlan) -> MapRequest {
         flags: plan.flags,
         numa_node: None,
         map_extra: plan.map_extra,
-        inner: plan.inner.as_deref().map(|inner| Box::new(request(inner))),
+        inner: plan.inner.as_deref().map(|inner| Box::new(map_request(inner))),
         btf_types: plan.kernel_btf_ids(),
     }
 }
 
 fn make_map(plan: &MapPlan, btf: Option<BorrowedFd<'_>>) -> Result<sys::Map, Error> {
-    let map = create_map(&request(plan), btf)?;
+    let map = create_map(&map_request(plan), btf)?;
     let failed = |source| Error::FillMap { name: plan.name.clone(), source };
     if let Some(initial) = &plan.initial {
         if initial.len() != map.value_len() || map.key_len() != 4 {

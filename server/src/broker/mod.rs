@@ -5,10 +5,12 @@
 
 mod attach;
 mod create;
+mod host;
 mod load;
 mod open;
 mod output;
 mod pin;
+mod sockets;
 mod specimen;
 mod target;
 mod uprobe;
@@ -17,10 +19,12 @@ use std::io;
 
 pub use attach::{Attachment, attach};
 pub use create::{MapRequest, create_map};
-pub use load::{Loaded, LoadedProgram, load, program_type_name};
+pub use host::{cgroup, file, ifindex, ifname, process};
+pub use load::{Loaded, LoadedProgram, load, map_request, program_type_name};
 pub use open::{btf_of, open_id, open_pin};
 pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
+pub use sockets::socket;
 pub use specimen::{Specimen, specimen};
 pub use target::{Rate, Target, XdpMode};
 
@@ -117,6 +121,16 @@ pub enum Error {
         name: String,
         /// What would be right.
         rule: &'static str,
+    },
+    /// It is there, but cannot be had.
+    #[error("could not open {what} {name}")]
+    Open {
+        /// "socket", "file", …
+        what: &'static str,
+        /// As the caller wrote it.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// A program of this type goes elsewhere.
     #[error(

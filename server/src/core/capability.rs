@@ -92,7 +92,7 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
     let answers = probe::type_answers(map);
     let access = map.access().unwrap_or(sys::Access { read: false, write: false });
     let reads = access.read;
-    let writes = access.write && owned;
+    let writes = access.write && owned && !kind::holds_events(map_type);
     let takes = access.read && writes;
     let keyed = map.key_len() > 0;
     let looks_up = reads && probe::lookup(map).unwrap_or(answers.lookup);

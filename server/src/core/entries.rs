@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::kind::{is_indexed, is_sockmap, keys_are_descriptors, type_name, values_are_references};
+use super::kind::{is_indexed, is_sockmap, removes_blindly, type_name};
 use super::{Error, Map};
 use crate::sys::{ENOTSUPP, UpdateFlags};
 
@@ -39,6 +39,17 @@ pub enum Locking {
 impl Map {
     /// The value of a key: one, or one for each CPU at [`Map::cpu_stride`].
     pub fn lookup(&self, key: &[u8], cpu: CpuMode, locking: Locking) -> Result<Vec<u8>, Error> {
+        self.check_keys_are_bytes()?;
+        self.value_of(key, cpu, locking)
+    }
+
+    /// [`Map::lookup`] for keys of any kind.
+    pub(super) fn value_of(
+        &self,
+        key: &[u8],
+        cpu: CpuMode,
+        locking: Locking,
+    ) -> Result<Vec<u8>, Error> {
         self.require(self.capabilities().lookup, "lookup")?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
@@ -68,10 +79,34 @@ impl Map {
         mode: UpdateMode,
         locking: Locking,
     ) -> Result<(), Error> {
+        self.check_keys_are_bytes()?;
+        self.check_values_are_bytes()?;
+        self.write(key, value, mode, locking)
+    }
+
+    /// [`Map::update`] for entries of any kind.
+    pub(super) fn write(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        mode: UpdateMode,
+        locking: Locking,
+    ) -> Result<(), Error> {
+        self.try_write(key, value, mode, locking)?
+            .map_err(|source| self.entry_error("update an entry of", key, source))
+    }
+
+    /// [`Map::write`] with the kernel's own answer.
+    pub(super) fn try_write(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        mode: UpdateMode,
+        locking: Locking,
+    ) -> Result<io::Result<()>, Error> {
         self.require_writable()?;
         self.require(self.capabilities().update, "update")?;
         self.check_key(key)?;
-        self.check_values_are_bytes()?;
         let spread;
         let value = if self.is_for_one_cpu(value) {
             spread = self.spread(value);
@@ -83,15 +118,23 @@ impl Map {
             return Err(self.bad_length("value", value.len(), self.value_lengths()));
         }
         let flags = self.update_flags(mode, locking);
-        retrying(|| self.sys().update(key, value, flags))
-            .map_err(|source| self.entry_error("update an entry of", key, source))
+        Ok(retrying(|| self.sys().update(key, value, flags)))
     }
 
     /// Removes an entry.
     pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
+        self.check_keys_are_bytes()?;
+        self.remove(key)
+    }
+
+    /// [`Map::delete`] for keys of any kind.
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), Error> {
         self.require_writable()?;
         self.require(self.capabilities().delete, "delete")?;
         self.check_key(key)?;
+        if removes_blindly(self.sys().info().map_type) {
+            self.value_of(key, CpuMode::Each, Locking::Unlocked)?;
+        }
         retrying(|| self.sys().delete(key)).map_err(|source| self.delete_error(key, source))
     }
 
@@ -115,6 +158,7 @@ impl Map {
     ) -> Result<Vec<u8>, Error> {
         self.require_writable()?;
         self.require(self.capabilities().lookup_and_delete, "lookup-and-delete")?;
+        self.check_keys_are_bytes()?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
         if cpu == CpuMode::Sum {
@@ -217,33 +261,13 @@ impl Map {
         Err(Error::ReadOnly { map: self.text().to_owned() })
     }
 
-    /// That a key has the map's size, and is not the number of one of the agent's descriptors.
+    /// That a key has the map's size.
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
-        self.check_keys_are_bytes()?;
         let want = self.sys().key_len();
         if key.len() == want {
             return Ok(());
         }
         Err(self.bad_length("key", key.len(), want.to_string()))
-    }
-
-    pub(super) fn check_keys_are_bytes(&self) -> Result<(), Error> {
-        if keys_are_descriptors(self.sys().info().map_type) {
-            return Err(self.needs_reference("key"));
-        }
-        Ok(())
-    }
-
-    pub(super) fn check_values_are_bytes(&self) -> Result<(), Error> {
-        if values_are_references(self.sys().info().map_type) {
-            return Err(self.needs_reference("value"));
-        }
-        Ok(())
-    }
-
-    fn needs_reference(&self, what: &'static str) -> Error {
-        let map_type = type_name(self.sys().info().map_type);
-        Error::NeedsReference { map: self.text().to_owned(), map_type, what }
     }
 
     pub(super) fn bad_length(&self, what: &'static str, got: usize, want: String) -> Error {

@@ -5,6 +5,7 @@ use std::io;
 use bpfgate_proto::name::{MapName, NameError, ObjectName, ProgramName};
 use bpfgate_proto::value::EncodeError;
 
+use super::ReferenceProblem;
 use crate::broker;
 use crate::elf::ElfError;
 
@@ -114,6 +115,9 @@ pub enum Error {
         /// "key" or "value".
         what: &'static str,
     },
+    /// What an entry was to stand for, or how that was said.
+    #[error(transparent)]
+    Reference(#[from] ReferenceProblem),
     /// The sum over CPUs of something that has none.
     #[error("the values of map {map} cannot be summed over CPUs: {problem}")]
     NoSum {
@@ -151,19 +155,6 @@ pub enum Error {
     NotInFilter {
         /// The map as the caller named it.
         map: String,
-    },
-    /// Bytes where the kernel would take the number of a descriptor.
-    #[error(
-        "the {what}s of map {map}, a {map_type}, refer to something else: name that, because bytes \
-         would be the number of one of the agent's own descriptors"
-    )]
-    NeedsReference {
-        /// The map as the caller named it.
-        map: String,
-        /// As bpftool names it.
-        map_type: String,
-        /// "key" or "value".
-        what: &'static str,
     },
     /// An entry with that key, and NOEXIST.
     #[error("map {map} has an entry with that key already")]

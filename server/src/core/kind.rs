@@ -1,6 +1,7 @@
 //! What is true of all maps of a type: facts that no answer of the kernel tells.
 
 use aya_obj::generated::bpf_map_type as types;
+use bpfgate_proto::reference::ReferenceKind;
 
 fn is(map_type: u32, kinds: &[types]) -> bool {
     kinds.iter().any(|&kind| kind as u32 == map_type)
@@ -24,36 +25,21 @@ pub(super) fn is_indexed(map_type: u32) -> bool {
     is(map_type, &INDEXED)
 }
 
-/// Whether an update takes the number of one of the caller's descriptors, or of an interface or a
-/// queue with such a number beside it. Bytes from elsewhere would name the agent's own.
-pub(super) fn values_are_references(map_type: u32) -> bool {
-    const REFERENCES: [types; 12] = [
-        types::BPF_MAP_TYPE_PROG_ARRAY,
-        types::BPF_MAP_TYPE_PERF_EVENT_ARRAY,
-        types::BPF_MAP_TYPE_CGROUP_ARRAY,
-        types::BPF_MAP_TYPE_ARRAY_OF_MAPS,
-        types::BPF_MAP_TYPE_HASH_OF_MAPS,
-        types::BPF_MAP_TYPE_DEVMAP,
-        types::BPF_MAP_TYPE_DEVMAP_HASH,
-        types::BPF_MAP_TYPE_SOCKMAP,
-        types::BPF_MAP_TYPE_SOCKHASH,
-        types::BPF_MAP_TYPE_CPUMAP,
-        types::BPF_MAP_TYPE_XSKMAP,
-        types::BPF_MAP_TYPE_REUSEPORT_SOCKARRAY,
-    ];
-    is(map_type, &REFERENCES)
-}
-
 /// Whether keys are numbers of the caller's descriptors. Bytes from elsewhere would name the
 /// agent's own.
 pub(super) fn keys_are_descriptors(map_type: u32) -> bool {
-    const STORAGE: [types; 4] = [
-        types::BPF_MAP_TYPE_SK_STORAGE,
-        types::BPF_MAP_TYPE_INODE_STORAGE,
-        types::BPF_MAP_TYPE_TASK_STORAGE,
-        types::BPF_MAP_TYPE_CGRP_STORAGE,
-    ];
-    is(map_type, &STORAGE)
+    ReferenceKind::of_keys(map_type).is_some()
+}
+
+/// Whether an update takes the number of one of the caller's descriptors, or of an interface or a
+/// queue with such a number beside it.
+pub(super) fn values_are_references(map_type: u32) -> bool {
+    ReferenceKind::of_values(map_type).is_some() || holds_events(map_type)
+}
+
+/// Whether the slots are for who reads events, which is the agent.
+pub(super) fn holds_events(map_type: u32) -> bool {
+    is(map_type, &[types::BPF_MAP_TYPE_PERF_EVENT_ARRAY])
 }
 
 /// Whether programs write records into it that user space takes out.
@@ -83,6 +69,11 @@ pub(super) fn is_filter(map_type: u32) -> bool {
 /// Whether sockets are its values, of which the kernel says EINVAL where others say ENOENT.
 pub(super) fn is_sockmap(map_type: u32) -> bool {
     is(map_type, &[types::BPF_MAP_TYPE_SOCKMAP])
+}
+
+/// Whether the kernel says of a removal that it worked where there was nothing.
+pub(super) fn removes_blindly(map_type: u32) -> bool {
+    is(map_type, &[types::BPF_MAP_TYPE_DEVMAP, types::BPF_MAP_TYPE_CPUMAP])
 }
 
 /// As bpftool names it: `percpu_hash`; `type 40` for one that is newer than this agent.

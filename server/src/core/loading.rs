@@ -175,7 +175,8 @@ fn load_plan(
             }
             _ => RecordTypes::default(),
         };
-        let about = About { schema, counters, labels: Labels::new(), records };
+        let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
+        let about = About { schema, counters, labels: Labels::new(), records, inner };
         maps.push(Arc::new(Map::new(identity, sys, about)));
     }
     let programs = loaded

@@ -11,6 +11,7 @@ use bpfgate_proto::value::{Plan, Schema};
 use super::RecordTypes;
 use super::capability::{self, Capabilities};
 use super::pins::Pins;
+use crate::broker::MapRequest;
 use crate::watch::CounterSpec;
 use crate::{btf, sys};
 
@@ -42,6 +43,8 @@ pub struct About {
     pub labels: Labels,
     /// Of an event buffer: what the records are.
     pub records: RecordTypes,
+    /// For a map of maps: what every inner map looks like.
+    pub inner: Option<Box<MapRequest>>,
 }
 
 /// A map in the kernel that requests can reach.

@@ -17,9 +17,11 @@ mod position;
 mod probe;
 mod queue;
 mod records;
+mod reference;
 mod registry;
 mod shape;
 mod sources;
+mod unfit;
 
 pub use batch::{KeyList, Packed, Remover, Writer};
 pub use capability::Capabilities;
@@ -35,4 +37,6 @@ pub use object::{Link, Object, Program};
 pub use pins::PinPath;
 pub use position::Position;
 pub use records::RecordTypes;
+pub use reference::{HeldKey, ProgramId, Reference, Referent};
 pub use registry::{CreateMap, MapFilter, Registry};
+pub use unfit::ReferenceProblem;

@@ -59,3 +59,9 @@ pub struct Link {
     /// When.
     pub attached_at: SystemTime,
 }
+
+/// For messages: the names of an object's programs.
+pub(super) fn program_list(object: &Object) -> String {
+    let names: Vec<_> = object.programs.iter().map(|p| p.name.program.as_str()).collect();
+    if names.is_empty() { "no programs".into() } else { names.join(", ") }
+}

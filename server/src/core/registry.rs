@@ -104,7 +104,7 @@ impl Registry {
         }
     }
 
-    fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {
+    pub(super) fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {
         self.read().maps.values().find(|map| map.sys().info().id == id).cloned()
     }
 
@@ -132,7 +132,8 @@ impl Registry {
 
     /// Makes a map. Blocking.
     pub fn create_map(&self, create: CreateMap) -> Result<Arc<Map>, Error> {
-        let CreateMap { request, name, about } = create;
+        let CreateMap { request, name, mut about } = create;
+        about.inner.clone_from(&request.inner);
         if let Some(object) = name.object() {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });
@@ -253,13 +254,10 @@ impl Registry {
     /// Attaches a program. Blocking.
     pub fn attach(&self, name: &ProgramName, target: Option<Target>) -> Result<Arc<Link>, Error> {
         let object = self.object(&name.object)?;
-        let program = object.program(&name.program).ok_or_else(|| Error::NoProgram {
-            name: name.clone(),
-            hint: format!("{} has {}", object.name, program_list(&object)),
-        })?;
+        let program = self.program(name)?;
         let target = match target {
             Some(target) => target,
-            None => super::loading::own_target(program)?,
+            None => super::loading::own_target(&program)?,
         };
         self.read().check_links(self.limits.max_links)?;
         let kind = &program.loaded.kind;
@@ -422,9 +420,4 @@ fn open_error(error: broker::Error, absent: impl FnOnce() -> Error) -> Error {
 
 fn contains(all: &Labels, wanted: &Labels) -> bool {
     wanted.iter().all(|(key, value)| all.get(key) == Some(value))
-}
-
-fn program_list(object: &Object) -> String {
-    let names: Vec<_> = object.programs.iter().map(|p| p.name.program.as_str()).collect();
-    if names.is_empty() { "no programs".into() } else { names.join(", ") }
 }

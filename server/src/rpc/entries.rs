@@ -3,9 +3,9 @@
 use bpfgate_proto::v1 as pb;
 use tonic::Status;
 
-use super::Shared;
 use super::map_convert::{cpu_mode, locking, update_mode};
 use super::typed::{key_bytes, typed_value, value_bytes};
+use super::{Shared, reference};
 use crate::core::{CpuMode, Error, Map};
 
 pub(super) async fn lookup(
@@ -15,10 +15,20 @@ pub(super) async fn lookup(
     let pb::LookupRequest { map, key, cpu, typed, unlocked } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(&map).await?;
-    let key = key_bytes(&map, key)?;
-    let value = map.lookup(&key, cpu, locking(unlocked))?;
+    let locking = locking(unlocked);
+    let (value, reference) = match key {
+        Some(pb::lookup_request::Key::KeyReference(key)) => {
+            (reference::lookup(shared, &map, key, cpu, locking).await?, None)
+        }
+        key => {
+            let key = key_bytes(&map, key)?;
+            let value = map.lookup(&key, cpu, locking)?;
+            let reference = reference::told(shared, &map, &value).await?;
+            (value, reference)
+        }
+    };
     let typed_value = typed.then(|| typed_value(&map, &value, cpu)).transpose()?;
-    Ok(pb::LookupResponse { value: value.into(), typed_value, reference: None })
+    Ok(pb::LookupResponse { value: value.into(), typed_value, reference })
 }
 
 pub(super) async fn update(
@@ -28,9 +38,22 @@ pub(super) async fn update(
     let pb::UpdateRequest { map, key, value, mode, unlocked } = request;
     let mode = update_mode(mode)?;
     let map = shared.find_map(&map).await?;
-    let key = key_bytes(&map, key)?;
-    let value = value_bytes(&map, value)?;
-    map.update(&key, &value, mode, locking(unlocked))?;
+    let locking = locking(unlocked);
+    match (key, value) {
+        (Some(pb::update_request::Key::KeyReference(key)), value) => {
+            let value = value_bytes(&map, value)?;
+            reference::update(shared, map, key, value, mode, locking).await?;
+        }
+        (key, Some(pb::update_request::Value::Reference(to))) => {
+            let key = key_bytes(&map, key)?;
+            reference::point(shared, map, key, to, mode).await?;
+        }
+        (key, value) => {
+            let key = key_bytes(&map, key)?;
+            let value = value_bytes(&map, value)?;
+            map.update(&key, &value, mode, locking)?;
+        }
+    }
     Ok(pb::UpdateResponse {})
 }
 
@@ -40,8 +63,12 @@ pub(super) async fn delete(
 ) -> Result<pb::DeleteResponse, Status> {
     let pb::DeleteRequest { map, key } = request;
     let map = shared.find_map(&map).await?;
-    let key = key_bytes(&map, key)?;
-    map.delete(&key)?;
+    match key {
+        Some(pb::delete_request::Key::KeyReference(key)) => {
+            reference::delete(shared, map, key).await?;
+        }
+        key => map.delete(&key_bytes(&map, key)?)?,
+    }
     Ok(pb::DeleteResponse {})
 }
 

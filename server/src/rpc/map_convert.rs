@@ -33,7 +33,8 @@ pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status
     let labels = labels_from(labels)?;
     let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
     let records = RecordTypes { own, btf: None };
-    Ok(CreateMap { request, name, about: About { schema, counters, labels, records } })
+    let about = About { schema, counters, labels, records, inner: None };
+    Ok(CreateMap { request, name, about })
 }
 
 fn map_request(name: String, wire: pb::MapSpec, depth: u32) -> Result<MapRequest, Status> {
@@ -121,7 +122,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
             flags: info.flags,
             numa_node: None,
             map_extra: info.map_extra,
-            inner: None,
+            inner: map.about().inner.as_deref().map(|inner| Box::new(spec_message(inner))),
         }),
         ownership: ownership.into(),
         object: object.map(ToString::to_string).unwrap_or_default(),
@@ -136,6 +137,31 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
         record_type: map.about().records.own.clone().filter(|_| whole).map(Into::into),
+    }
+}
+
+fn spec_message(request: &MapRequest) -> pb::MapSpec {
+    let MapRequest {
+        name: _,
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        numa_node,
+        map_extra,
+        ref inner,
+        btf_types: _,
+    } = *request;
+    pb::MapSpec {
+        r#type: map_type.cast_signed(),
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        numa_node,
+        map_extra,
+        inner: inner.as_deref().map(|inner| Box::new(spec_message(inner))),
     }
 }
 

@@ -12,6 +12,7 @@ mod map_service;
 mod outlet;
 mod program_convert;
 mod program_service;
+mod reference;
 mod restore;
 mod status;
 mod stint;

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::broker;
-use crate::core::Error;
+use crate::core::{Error, ReferenceProblem};
 use crate::elf::ElfError;
 use crate::sys::ENOTSUPP;
 use crate::watch::WatchError;
@@ -133,6 +133,7 @@ fn shape(error: Error) -> Shape {
         Error::NoSchema { map, what: _ } => {
             Shape::new(C::FailedPrecondition, "NO_SCHEMA").with("map", map)
         }
+        Error::Reference(problem) => reference_shape(problem),
         Error::NoSum { map, problem: _ } => {
             Shape::new(C::FailedPrecondition, "NO_SUM").with("map", map)
         }
@@ -143,10 +144,6 @@ fn shape(error: Error) -> Shape {
         Error::NoKey { map } => Shape::new(C::NotFound, "NO_SUCH_KEY").with("map", map),
         Error::Empty { map } => Shape::new(C::NotFound, "EMPTY").with("map", map),
         Error::NotInFilter { map } => Shape::new(C::NotFound, "NOT_IN_FILTER").with("map", map),
-        Error::NeedsReference { map, map_type, what } => {
-            let shape = Shape::new(C::FailedPrecondition, "NEEDS_REFERENCE").with("map", map);
-            shape.with("type", map_type).with("what", what)
-        }
         Error::KeyExists { map } => Shape::new(C::AlreadyExists, "KEY_EXISTS").with("map", map),
         Error::OutOfRange { map, index, max_entries } => Shape::new(C::OutOfRange, "OUT_OF_RANGE")
             .with("map", map)
@@ -195,6 +192,24 @@ fn shape(error: Error) -> Shape {
     }
 }
 
+fn reference_shape(problem: ReferenceProblem) -> Shape {
+    use Code as C;
+    match problem {
+        ReferenceProblem::Needed { map, map_type, what, form } => {
+            let shape = Shape::new(C::FailedPrecondition, "NEEDS_REFERENCE").with("map", map);
+            shape.with("type", map_type).with("what", what).with("form", form)
+        }
+        ReferenceProblem::WrongKind { map, what, given: _, form } => {
+            let shape = Shape::new(C::InvalidArgument, "WRONG_REFERENCE").field(what);
+            shape.with("map", map).with("form", form)
+        }
+        ReferenceProblem::Unfit { map, named, problem: _ } => {
+            let shape = Shape::new(C::InvalidArgument, "UNFIT_REFERENCE").field("reference");
+            shape.with("map", map).with("named", named)
+        }
+    }
+}
+
 fn broker_shape(error: broker::Error) -> Shape {
     use Code as C;
     match error {
@@ -229,6 +244,9 @@ fn broker_shape(error: broker::Error) -> Shape {
         broker::Error::BadTarget { what, name, rule: _ } => {
             let shape = Shape::new(C::InvalidArgument, "BAD_TARGET").field("target");
             shape.with("what", what).with("name", name)
+        }
+        broker::Error::Open { what, name, source } => {
+            kernel_shape(&source).with("what", what).with("name", name)
         }
         broker::Error::WrongTarget { program_type, target: _, goes_to } => {
             let shape = Shape::new(C::InvalidArgument, "WRONG_TARGET").field("target");

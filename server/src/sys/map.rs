@@ -81,6 +81,11 @@ pub(super) fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
+/// A descriptor as keys and values carry it. It means something only while it is open.
+pub fn fd_bytes(fd: BorrowedFd<'_>) -> [u8; 4] {
+    fd.as_raw_fd().to_ne_bytes()
+}
+
 /// Which entries an update may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdateFlags(pub(super) u64);

@@ -39,7 +39,7 @@ pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use element::Access;
 pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
-pub use map::{Map, MapAttr, MapBtf, UpdateFlags, map_create, map_get_fd_by_id};
+pub use map::{Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id};
 pub use perf::{PerfEvent, perf_event_open};
 pub use perfbuf::PerfBuffer;
 pub use pin::{obj_get, obj_pin, open_beneath};

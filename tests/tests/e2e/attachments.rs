@@ -1,7 +1,6 @@
 //! Every kind of attachment fires while it lasts and never behind its end.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +13,7 @@ use bpfgate_tests::hooks::{Bench, Hook, getppid};
 use bpfgate_tests::targets::{
     cgroup, cpu_clock, kprobe, libc_path, raw_tracepoint, socket, tcx, tracepoint, uprobe, xdp,
 };
-use bpfgate_tests::{Agent, Feature, elf, refused, require, run};
+use bpfgate_tests::{Agent, Cgroup, Feature, elf, refused, require};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xdp_fires_until_detached() {
@@ -75,43 +74,13 @@ async fn raw_tracepoints_fire_until_detached() {
     bench.stop();
 }
 
-/// A cgroup of the test's own.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(name: &str) -> Self {
-        let base = bpfgate_tests::cgroup2().expect("cgroup v2");
-        let path = PathBuf::from(base).join(format!("bpfgate-{}-{name}", std::process::id()));
-        fs::create_dir(&path).expect("a cgroup");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in UTF-8")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        fs::remove_dir(&self.0).expect("an empty cgroup");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn cgroup_programs_fire_until_detached() {
     require!(Feature::CgroupV2);
     let bench = Bench::new().await;
     let group = Cgroup::new("links");
     // A socket belongs to the cgroup of who made it, so a process inside sends to itself.
-    let traffic = bpfgate_tests::binaries::traffic();
-    let fire = || {
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec {} udp --to 127.0.0.1 --count 5",
-            group.path(),
-            traffic.display()
-        );
-        drop(run(bench.agent.netns().command("sh").args(["-c", &script])).ok());
-    };
+    let fire = || group.datagrams(bench.agent.netns(), 5);
     bench.fires_until_detached(Hook::CgroupEgress, cgroup(group.path()), 5, fire).await;
     bench.fires_until_detached(Hook::CgroupIngress, cgroup(group.path()), 5, fire).await;
     bench.stop();
