@@ -1,6 +1,8 @@
 //! Map names, object names, references and globs. The only parsers of them.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 /// Longest name of an object.
@@ -170,7 +172,7 @@ impl fmt::Display for ProgramName {
 }
 
 /// Name of a map that the agent owns: `OBJECT/MAP`, or `MAP` for one made by CreateMap.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MapName {
     text: String,
     /// Length of the object's name; 0 for a created map.
@@ -197,6 +199,19 @@ impl MapName {
     /// The name within the object, or all of it for a created map.
     pub fn member(&self) -> &str {
         if self.object_len == 0 { &self.text } else { &self.text[self.object_len + 1..] }
+    }
+}
+
+/// So that a map of names can be searched without a copy. Names compare and hash as their texts.
+impl Borrow<str> for MapName {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Hash for MapName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 

@@ -82,6 +82,11 @@ impl Registry {
         self.changed.subscribe()
     }
 
+    /// The owned map of that name, without a check or a copy of the name: what most requests need.
+    pub fn named(&self, name: &str) -> Option<Arc<Map>> {
+        self.read().maps.get(name).cloned()
+    }
+
     /// The map that a reference names. By id or pin it is opened for this one request, read-only,
     /// unless the agent owns it. Blocking only then.
     pub fn map(&self, reference: &MapRef) -> Result<Arc<Map>, Error> {

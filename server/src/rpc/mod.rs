@@ -88,6 +88,9 @@ impl Shared {
 
     /// A map by its reference. A name is found at once; others ask the kernel.
     async fn find_map(&self, reference: &str) -> Result<Arc<Map>, Status> {
+        if let Some(map) = self.registry.named(reference) {
+            return Ok(map);
+        }
         let reference = map_convert::map_ref(reference)?;
         if let MapRef::Name(_) = reference {
             return Ok(self.registry.map(&reference)?);

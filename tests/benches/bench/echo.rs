@@ -32,7 +32,7 @@ pub(crate) const ROLE: &str = "echo-server";
 /// A running echo server.
 pub(crate) struct Echo {
     pub(crate) channel: Channel,
-    _process: Process,
+    pub(crate) process: Process,
     _directory: TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Echo {
         let process = Process::start(command.arg(ROLE).arg(&socket))?;
         let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))?;
         let channel = until(async || endpoint.connect().await).await?;
-        Ok(Self { channel, _process: process, _directory: directory })
+        Ok(Self { channel, process, _directory: directory })
     }
 }
 

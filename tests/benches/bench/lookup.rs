@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use crate::agent::Agent;
 use crate::echo::Echo;
+use crate::process::Process;
 use crate::report::{Goal, Report};
 use crate::rounds::Rounds;
 
@@ -37,6 +38,12 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let agent_side = async || throughput(&agent_bare).await;
     let rounds = Rounds::run(ROUNDS, agent_side, async || throughput(&bare).await).await?;
     report.add_ratio("lookup_vs_tonic", &rounds, Goal::AtLeast(0.95));
+    // Unlike the clock, this hardly minds what else the machine does.
+    let agent_cpu = async || cpu_per_call(&agent_bare, &agent.process).await;
+    let echo_cpu = async || cpu_per_call(&bare, &echo.process).await;
+    let rounds = Rounds::run(11, agent_cpu, echo_cpu).await?;
+    report.add_median("lookup_agent_cpu", &rounds.left, "µs", Goal::Beside("tonic_server_cpu"));
+    report.add_median("tonic_server_cpu", &rounds.right, "µs", Goal::Beside("lookup_agent_cpu"));
     // With what the client library adds: deadlines, errors that explain themselves.
     let library_side = async || throughput(&ours).await;
     let rounds = Rounds::run(ROUNDS, library_side, async || throughput(&bare).await).await?;
@@ -119,6 +126,14 @@ async fn throughput(to: &impl Call) -> Result<f64> {
     }
     #[allow(clippy::cast_precision_loss, reason = "a count of calls that were made")]
     Ok(calls as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// The server's CPU time for each call, in microseconds.
+async fn cpu_per_call(to: &impl Call, server: &Process) -> Result<f64> {
+    let (begun, before) = (Instant::now(), server.cpu()?);
+    let rate = throughput(to).await?;
+    let calls = rate * begun.elapsed().as_secs_f64();
+    Ok((server.cpu()? - before).as_secs_f64() * 1e6 / calls)
 }
 
 /// How long each call takes, one at a time. The answer is only for the rounds.

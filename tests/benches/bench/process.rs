@@ -35,6 +35,18 @@ impl Process {
         fs::write(&path, "5").with_context(|| format!("could not write {path}"))
     }
 
+    /// CPU time of all threads that there are.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(self.proc("task"))? {
+            let path = thread?.path().join("schedstat");
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("could not read {}", path.display()))?;
+            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     fn status(&self, field: &str) -> Result<u64> {
         let path = self.proc("status");
         let text = fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
