@@ -275,7 +275,7 @@ impl fmt::Display for MapRef {
 }
 
 /// A pattern for map names: `*` is any run without `/`, `?` any one character but `/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MapGlob(String);
 
 impl MapGlob {

@@ -60,6 +60,11 @@ impl Leaf {
         &self.scalar
     }
 
+    /// The bytes of a value that it is read from.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.offset..self.offset + self.scalar.load.bytes()).unwrap_or_default()
+    }
+
     /// As a label's value: without quotes.
     pub fn text(&self, bytes: &[u8]) -> String {
         text::bare(&self.scalar, bytes.get(self.offset..).unwrap_or_default())

@@ -176,7 +176,7 @@ fn load_plan(
             _ => RecordTypes::default(),
         };
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
-        let about = About { schema, counters, labels: Labels::new(), records, inner };
+        let about = About { schema, counters, records, inner, ..About::default() };
         maps.push(Arc::new(Map::new(identity, sys, about)));
     }
     let programs = loaded

@@ -12,7 +12,7 @@ use super::RecordTypes;
 use super::capability::{self, Capabilities};
 use super::pins::Pins;
 use crate::broker::MapRequest;
-use crate::watch::CounterSpec;
+use crate::watch::{CounterSpec, HostName};
 use crate::{btf, sys};
 
 /// Notes of the caller's own.
@@ -39,6 +39,8 @@ pub struct About {
     pub schema: Option<Schema>,
     /// What its numbers count.
     pub counters: Vec<CounterSpec>,
+    /// What its key's fields stand for on this host, by label.
+    pub host_names: Vec<(String, HostName)>,
     /// Notes.
     pub labels: Labels,
     /// Of an event buffer: what the records are.

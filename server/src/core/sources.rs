@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 
 use super::iterate::{IterateRequest, Parts, Reader};
 use super::{CpuMode, Map, Registry};
-use crate::watch::{CounterSource, CounterSpec, KeyLife, Sources};
+use crate::watch::{CounterSource, CounterSpec, HostName, KeyLife, Sources};
 use aya_obj::generated::bpf_map_type as types;
 
 impl Sources for Registry {
@@ -74,8 +74,20 @@ impl CounterSource for Watched {
         self.map.created_at()
     }
 
+    fn entries_max(&self) -> usize {
+        self.map.sys().info().max_entries as usize
+    }
+
     fn counters(&self) -> &[CounterSpec] {
         &self.map.about().counters
+    }
+
+    fn host_names(&self) -> &[(String, HostName)] {
+        &self.map.about().host_names
+    }
+
+    fn is_part(&self) -> bool {
+        self.map.object().is_some()
     }
 
     fn sweep(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<bool> {

@@ -33,7 +33,7 @@ pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status
     let labels = labels_from(labels)?;
     let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
     let records = RecordTypes { own, btf: None };
-    let about = About { schema, counters, labels, records, inner: None };
+    let about = About { schema, counters, labels, records, ..About::default() };
     Ok(CreateMap { request, name, about })
 }
 

@@ -19,6 +19,8 @@ mod stint;
 mod typed;
 mod upload;
 mod watch;
+mod watch_codec;
+mod watch_wire;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -120,6 +122,7 @@ pub async fn routes(shared: Arc<Shared>) -> anyhow::Result<Routes> {
     let maps = MapServiceServer::new(map_service::Maps(shared.clone()))
         .max_decoding_message_size(most)
         .max_encoding_message_size(most);
+    let maps = watch_codec::WithWatch { inner: maps, shared: shared.clone(), most };
     let programs = ProgramServiceServer::new(program_service::Programs(shared.clone()))
         .max_decoding_message_size(most);
     let agent = AgentServiceServer::new(agent_service::Agent(shared));

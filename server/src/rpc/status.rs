@@ -333,8 +333,8 @@ fn watch_shape(error: &WatchError) -> Shape {
         WatchError::TooManyWatches { limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
             .with("what", "watches")
             .with("limit", limit),
-        WatchError::TooSlow { map } => {
-            Shape::new(C::ResourceExhausted, "TOO_SLOW").with("map", map)
+        WatchError::UnnamedResolution => {
+            Shape::new(C::InvalidArgument, "BAD_RESOLUTION").field("resolve")
         }
         WatchError::Stopping => Shape::new(C::Unavailable, "STOPPING"),
     }

@@ -1,28 +1,27 @@
-//! WatchCounters: the hub's messages to the stream's.
+//! WatchCounters: a request to the hub's terms, and a watch's messages to its stream.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bpfgate_proto::name::{MapGlob, MapName, MapRef};
 use bpfgate_proto::v1 as pb;
-use pb::watch_counters_response::Message;
+use bytes::Bytes;
 use tonic::Status;
 
 use super::Shared;
-use super::convert::{counter_kind, timestamp};
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
+use super::watch_wire::encode;
 use crate::core::Error;
 use crate::watch::{
-    Batch, CpuMode, Header, LabelMatcher, Loss, LossSource, MatchOp, Removed, RemovedReason,
-    Selector, Series, Sync, WatchMessage, WatchMode, WatchRequest, Watcher,
+    CpuMode, HostName, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher,
 };
 
-/// Checks the request and starts to watch.
+/// Checks the request and starts to watch. The messages are bytes of `WatchCountersResponse`.
 pub(super) fn start(
     shared: &Arc<Shared>,
     wire: pb::WatchCountersRequest,
-) -> Result<Stream<pb::WatchCountersResponse>, Status> {
+) -> Result<Stream<Bytes>, Status> {
     check_named_maps(shared, &wire.selectors)?;
     let request = request(wire)?;
     let (outlet, stream) = shared.outlet()?;
@@ -44,20 +43,17 @@ fn check_named_maps(shared: &Shared, selectors: &[pb::CounterSelector]) -> Resul
     Ok(())
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    mut watcher: Watcher,
-    mut outlet: Outlet<pb::WatchCountersResponse>,
-) {
+async fn run(shared: Arc<Shared>, mut watcher: Watcher, mut outlet: Outlet<Bytes>) {
     loop {
         let next = tokio::select! {
             next = watcher.next() => next,
             Closed = outlet.over() => return,
         };
         let sent = match next {
-            Some(Ok(message)) => {
-                let message = Some(message_to(&shared, message));
-                outlet.send(pb::WatchCountersResponse { message }).await
+            Some(Ok(told)) => {
+                let bytes = told.wire(|message| encode(&shared.identity, message)).clone();
+                drop(told);
+                outlet.send(bytes).await
             }
             Some(Err(error)) => Err(outlet.fail(error)),
             None => return,
@@ -77,8 +73,8 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         heartbeat,
         cpu,
         max_series,
-        resolve: _,
-        resolve_declared: _,
+        resolve,
+        resolve_declared,
     } = wire;
     Ok(WatchRequest {
         selectors: selectors.into_iter().map(selector).collect::<Result<_, _>>()?,
@@ -96,6 +92,8 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
             Err(_) => return Err(invalid("cpu", format!("{cpu} is no CpuMode"))),
         },
         max_series: max_series as usize,
+        resolve: resolve.into_iter().map(resolution).collect::<Result<_, _>>()?,
+        resolve_declared,
     })
 }
 
@@ -120,6 +118,25 @@ fn matcher(wire: pb::LabelMatcher) -> Result<LabelMatcher, Status> {
     Ok(LabelMatcher { label, op, values: values.into_iter().collect() })
 }
 
+fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {
+    use pb::label_resolution::How;
+    let pb::LabelResolution { label, how } = wire;
+    let how = match How::try_from(how) {
+        Ok(How::Number) => None,
+        Ok(How::IfindexName) => Some(HostName::Interface),
+        Ok(How::CgroupPath) => Some(HostName::Cgroup),
+        Ok(How::User) => Some(HostName::User),
+        Ok(How::Syscall) => Some(HostName::Syscall),
+        Ok(How::Protocol) => Some(HostName::Protocol),
+        Ok(How::Ip) => Some(HostName::Address),
+        Ok(How::Unspecified) | Err(_) => {
+            let problem = format!("label {label:?} is to be resolved by {how}, which is no How");
+            return Err(invalid("resolve", problem));
+        }
+    };
+    Ok((label, how))
+}
+
 fn duration(
     field: &'static str,
     wire: Option<prost_types::Duration>,
@@ -128,87 +145,4 @@ fn duration(
         Duration::try_from(wire).map_err(|_| invalid(field, "is negative or not a duration"))
     })
     .transpose()
-}
-
-fn message_to(shared: &Shared, message: WatchMessage) -> Message {
-    match message {
-        WatchMessage::Header(header) => Message::Header(header_to(shared, header)),
-        WatchMessage::Series(series) => Message::Series(series_to(series)),
-        WatchMessage::Batch(batch) => Message::Batch(batch_to(batch)),
-        WatchMessage::Removed(removed) => Message::Removed(removed_to(removed)),
-        WatchMessage::Sync(Sync { series }) => Message::Sync(pb::WatchSync { series }),
-        WatchMessage::Loss(loss) => Message::Loss(loss_to(loss)),
-    }
-}
-
-fn header_to(shared: &Shared, header: Header) -> pb::WatchHeader {
-    let Header { interval, maps } = header;
-    let identity = &shared.identity;
-    pb::WatchHeader {
-        agent_id: identity.agent_id.clone(),
-        boot_id: identity.boot_id.clone(),
-        incarnation: identity.incarnation.clone(),
-        // At most an hour.
-        interval: prost_types::Duration::try_from(interval).ok(),
-        maps: maps.iter().map(ToString::to_string).collect(),
-        byte_order: super::agent_service::byte_order().into(),
-    }
-}
-
-fn series_to(series: Series) -> pb::Series {
-    let Series { reference, map, labels, field, kind, kind_undeclared, unit, start_time, signed } =
-        series;
-    let label = |label: crate::watch::Label| pb::Label {
-        name: label.name.to_string(),
-        value: label.value.to_string(),
-    };
-    pb::Series {
-        r#ref: reference,
-        map: map.to_string(),
-        labels: labels.into_iter().map(label).collect(),
-        field: field.to_string(),
-        kind: counter_kind(kind).into(),
-        unit: unit.to_string(),
-        start_time: Some(timestamp(start_time)),
-        signed,
-        kind_undeclared,
-        bounds: Vec::new(),
-    }
-}
-
-fn batch_to(batch: Batch) -> pb::CounterBatch {
-    let Batch { map, sweep, read_begin, read_end, complete, refs, values, coalesced, more } = batch;
-    pb::CounterBatch {
-        map: map.to_string(),
-        sweep,
-        read_begin: Some(timestamp(read_begin)),
-        read_end: Some(timestamp(read_end)),
-        complete,
-        refs,
-        values,
-        coalesced_sweeps: coalesced,
-        more,
-        ..pb::CounterBatch::default()
-    }
-}
-
-fn removed_to(removed: Removed) -> pb::SeriesRemoved {
-    use pb::series_removed::Reason;
-    let Removed { refs, reason, map } = removed;
-    let reason = match reason {
-        RemovedReason::Deleted => Reason::Deleted,
-        RemovedReason::Evicted => Reason::Evicted,
-        RemovedReason::MapGone => Reason::MapGone,
-    };
-    pb::SeriesRemoved { refs, reason: reason.into(), map: map.to_string() }
-}
-
-fn loss_to(loss: Loss) -> pb::WatchLoss {
-    use pb::watch_loss::Source;
-    let Loss { source, count, map, detail } = loss;
-    let source = match source {
-        LossSource::ReadError => Source::ReadError,
-        LossSource::Limit => Source::Limit,
-    };
-    pb::WatchLoss { source: source.into(), count, map: map.to_string(), detail }
 }

@@ -1,7 +1,7 @@
 //! Who watches what: one hub for the agent. It finds the maps that a watch matches, and starts
 //! and ends their sweepers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bpfgate_proto::name::MapName;
@@ -10,13 +10,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::choice::{Choice, names};
+use super::feed::{Feed, FeedKey, Want};
 use super::layout::Layout;
 use super::message::WatchError;
-use super::request::{Terms, WatchRequest};
-use super::series::Pool;
+use super::names::Names;
+use super::pass::Pass;
+use super::pool::Pool;
+use super::request::{Granted, Terms, WatchRequest};
 use super::source::{CounterSource, Sources, covers};
-use super::sweeper::{self, Feed, FeedKey};
-use super::view::{Choice, View};
+use super::sweeper;
+use super::view::View;
 use super::watcher::Watcher;
 
 /// What watching may cost the agent.
@@ -26,10 +30,13 @@ pub struct WatchLimits {
     pub watches: usize,
     /// Series that one watch may follow.
     pub series_per_watch: usize,
-    /// Series of all sweepers together: about 200 bytes each.
+    /// Series of all maps together: about 200 bytes each.
     pub series: usize,
-    /// Keys that went away, remembered for each sweeper until its slowest watch was told. A watch
-    /// that needs an older one ends.
+    /// Of these, series of maps that nobody watches any more. Longest ago is forgotten first; then
+    /// a key's start is the map's when somebody watches again.
+    pub remembered: usize,
+    /// Keys that went away, remembered for each map until its slowest watch was told. A watch that
+    /// needs an older one is told the whole map again.
     pub removals: usize,
     /// Maps that are read at a time; the others wait their turn. A watch of many maps at a short
     /// interval must not take every thread and CPU.
@@ -42,6 +49,7 @@ impl Default for WatchLimits {
             watches: 1024,
             series_per_watch: 100_000,
             series: 4_000_000,
+            remembered: 250_000,
             removals: 1_000_000,
             sweeps: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -54,6 +62,7 @@ pub struct Hub {
     changed: watch::Receiver<u64>,
     limits: WatchLimits,
     pool: Arc<Pool>,
+    names: Arc<Names>,
     sweeps: Arc<Semaphore>,
     epoch: Instant,
     stop: CancellationToken,
@@ -65,8 +74,12 @@ struct State {
     /// Kept while anyone watches, so that it does not keep maps alive for nobody.
     census: Option<Arc<Census>>,
     feeds: HashMap<FeedKey, Arc<Feed>>,
+    /// Those that nobody watches, longest ago first.
+    idle: VecDeque<FeedKey>,
+    granted: HashMap<Arc<Terms>, Arc<Granted>>,
     watches: usize,
-    last_watch: u64,
+    /// Numbers watches and terms.
+    last_id: u64,
 }
 
 /// The maps that there were at some time.
@@ -95,6 +108,7 @@ impl Hub {
             changed: sources.changed(),
             sources,
             pool: Arc::new(Pool::new(limits.series)),
+            names: Arc::new(Names::new()),
             sweeps: Arc::new(Semaphore::new(limits.sweeps)),
             limits,
             epoch: Instant::now(),
@@ -110,10 +124,10 @@ impl Hub {
             return Err(WatchError::Stopping);
         }
         let terms = Terms::of(request, &self.limits)?;
-        let seat = self.seat()?;
+        let seat = self.seat(terms)?;
         let census = self.census();
-        census.check(&terms)?;
-        Ok(Watcher::new(self.clone(), seat, terms))
+        census.check(&seat.granted.terms)?;
+        Ok(Watcher::new(self.clone(), seat))
     }
 
     /// Ends every watch with [`WatchError::Stopping`] and all sweepers. For good.
@@ -126,9 +140,10 @@ impl Hub {
         self.state().watches
     }
 
-    /// How many sweepers run for them.
+    /// How many maps are swept for them.
     pub fn sweepers(&self) -> usize {
-        self.state().feeds.len()
+        let state = self.state();
+        state.feeds.len() - state.idle.len()
     }
 
     /// The maps that there are. Ends the sweepers of those that went.
@@ -154,6 +169,7 @@ impl Hub {
         if state.watches > 0 {
             state.census = Some(census.clone());
         }
+        state.idle.retain(|key| census.has(key));
         state.feeds.retain(|key, feed| {
             let there = census.has(key);
             if !there {
@@ -169,11 +185,11 @@ impl Hub {
     /// generation of the census they come from.
     pub(super) fn join(
         self: &Arc<Self>,
-        terms: &Terms,
-        watch: u64,
+        seat: &Seat,
         wake: &Arc<Notify>,
         joined: &[View],
     ) -> (Vec<View>, u64) {
+        let terms = &seat.granted.terms;
         let mut views = Vec::new();
         let mut state = self.state();
         // The newest census, so that no feed starts for a map that another has seen go.
@@ -184,72 +200,75 @@ impl Hub {
                 continue;
             }
             let Some(choice) = Choice::of(terms, source.name(), layout) else { continue };
-            let key = FeedKey {
-                map: Arc::new(source.name().clone()),
-                id: source.id(),
-                interval: terms.interval,
-                mode: layout.mode(terms.cpu),
-            };
-            let feed = state.feeds.entry(key);
-            let feed = feed.or_insert_with_key(|key| self.start(key.clone(), source, layout));
-            let subscriber = feed.subscribe(watch, wake.clone());
-            views.push(View::new(feed.clone(), subscriber, choice));
+            let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
+            let names = names(terms, layout);
+            let mode = layout.mode(terms.cpu);
+            let want = Want { interval: terms.interval, mode, names: &names };
+            let (subscriber, places, starts) =
+                feed.subscribe(seat.watch, wake.clone(), &want, &self.stop);
+            if let Some(stop) = starts {
+                tokio::spawn(sweeper::run(self.clone(), feed.clone(), source.clone(), stop));
+            }
+            views.push(View::new(feed, subscriber, choice.named(&names, &places)));
         }
         views.sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
         (views, census.generation)
     }
 
-    fn start(
-        self: &Arc<Self>,
-        key: FeedKey,
-        source: &Arc<dyn CounterSource>,
-        layout: &Arc<Layout>,
-    ) -> Arc<Feed> {
-        let stop = self.stop.child_token();
+    fn feed(&self, source: &Arc<dyn CounterSource>, layout: &Arc<Layout>) -> Arc<Feed> {
+        let (pool, names) = (self.pool.clone(), self.names.clone());
+        let pass = Pass::new(layout.clone(), pool, names, source.created_at());
         let removals = self.limits.removals;
-        let feed = Feed::new(key, layout.clone(), source.key_life(), removals, stop);
-        let feed = Arc::new(feed);
-        tokio::spawn(sweeper::run(self.clone(), feed.clone(), source.clone()));
-        feed
+        Arc::new(Feed::new(&**source, layout.clone(), pass, removals, self.epoch))
     }
 
-    /// Ends a watch's part in a feed, and the feed with its last watch.
+    /// Ends a watch's part in a feed. With its last watch the feed is swept no more, but it stays,
+    /// so that it still knows since when its keys count when somebody watches again.
     pub(super) fn leave(&self, feed: &Arc<Feed>, watch: u64) {
         let mut state = self.state();
-        if feed.unsubscribe(watch) {
-            feed.stop.cancel();
-            if state.feeds.get(&feed.key).is_some_and(|known| Arc::ptr_eq(known, feed)) {
-                state.feeds.remove(&feed.key);
+        let last = feed.unsubscribe(watch);
+        let there = state.feeds.get(&feed.key).is_some_and(|known| Arc::ptr_eq(known, feed));
+        if last && there {
+            state.idle.push_back(feed.key.clone());
+            let series = |key| state.feeds.get(key).map_or(0, |feed| feed.series());
+            let mut all: usize = state.idle.iter().map(series).sum();
+            while all > self.limits.remembered
+                && let Some(longest) = state.idle.pop_front()
+            {
+                all -= state.feeds.remove(&longest).map_or(0, |feed| feed.series());
             }
         }
     }
 
-    fn seat(self: &Arc<Self>) -> Result<Seat, WatchError> {
+    /// Forgets what nobody watches: somebody's series find no room.
+    pub(super) fn make_room(&self) {
+        let mut state = self.state();
+        let State { idle, feeds, .. } = &mut *state;
+        idle.drain(..).for_each(|key| drop(feeds.remove(&key)));
+    }
+
+    fn seat(self: &Arc<Self>, terms: Terms) -> Result<Seat, WatchError> {
         let limit = self.limits.watches;
         let mut state = self.state();
         if state.watches >= limit {
             return Err(WatchError::TooManyWatches { limit });
         }
         state.watches += 1;
-        state.last_watch += 1;
-        Ok(Seat { hub: self.clone(), watch: state.last_watch })
+        state.last_id += 1;
+        let id = state.last_id;
+        let terms = Arc::new(terms);
+        let granted = state.granted.entry(terms.clone());
+        let granted = granted.or_insert_with(|| Arc::new(Granted { id, terms })).clone();
+        Ok(Seat { hub: self.clone(), watch: id, granted })
     }
 
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
     }
 
-    pub(super) fn pool(&self) -> Arc<Pool> {
-        self.pool.clone()
-    }
-
     /// Waits for a sweep's turn.
     pub(super) async fn sweep_turn(&self) -> OwnedSemaphorePermit {
         self.sweeps.clone().acquire_owned().await.expect("nobody closes it")
-    }
-
-    pub(super) fn epoch(&self) -> Instant {
-        self.epoch
     }
 
     pub(super) fn stop(&self) -> &CancellationToken {
@@ -262,6 +281,12 @@ impl Hub {
 }
 
 impl State {
+    /// The feed of a map, made if there is none.
+    fn feed(&mut self, key: FeedKey, make: impl FnOnce() -> Arc<Feed>) -> Arc<Feed> {
+        self.idle.retain(|idle| *idle != key);
+        self.feeds.entry(key).or_insert_with(make).clone()
+    }
+
     fn current(&self, generation: u64) -> Option<Arc<Census>> {
         self.census.clone().filter(|census| census.generation >= generation)
     }
@@ -307,6 +332,10 @@ fn listed(paths: &[&str]) -> String {
 }
 
 impl FeedKey {
+    fn of(source: &dyn CounterSource) -> Self {
+        Self { map: Arc::new(source.name().clone()), id: source.id() }
+    }
+
     fn is_of(&self, source: &dyn CounterSource) -> bool {
         self.id == source.id() && *self.map == *source.name()
     }
@@ -317,12 +346,16 @@ pub(super) struct Seat {
     hub: Arc<Hub>,
     /// The watch's number.
     pub(super) watch: u64,
+    pub(super) granted: Arc<Granted>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.hub.state();
         state.watches -= 1;
+        if self.granted.sharers() == 1 {
+            state.granted.remove(&self.granted.terms);
+        }
         if state.watches == 0 {
             state.census = None;
         }

@@ -1,10 +1,11 @@
 //! What a watch says, in order: Header, then for each map Series before the batches that carry
 //! their values, and Sync once.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::{MapGlob, MapName};
+use bytes::Bytes;
 
 use super::source::CounterKind;
 
@@ -19,10 +20,41 @@ pub enum WatchMessage {
     Batch(Batch),
     /// Series that are no more.
     Removed(Removed),
+    /// Series that count anew.
+    Reset(Reset),
     /// Every map that matched at the start has been delivered, or its trouble reported.
     Sync(Sync),
     /// Something is missing.
     Loss(Loss),
+}
+
+/// A message, made once for all watchers that are told the same.
+#[derive(Debug)]
+pub struct Told {
+    message: WatchMessage,
+    wire: OnceLock<Bytes>,
+}
+
+impl Told {
+    pub(super) fn new(message: WatchMessage) -> Self {
+        Self { message, wire: OnceLock::new() }
+    }
+
+    /// What is said.
+    pub fn message(&self) -> &WatchMessage {
+        &self.message
+    }
+
+    /// The same in the bytes that whoever asks first makes of it.
+    pub fn wire(&self, encode: impl FnOnce(&WatchMessage) -> Bytes) -> &Bytes {
+        self.wire.get_or_init(|| encode(&self.message))
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
 }
 
 /// How the watch was granted.
@@ -32,6 +64,8 @@ pub struct Header {
     pub interval: Duration,
     /// Maps that match now.
     pub maps: Vec<MapName>,
+    /// Patterns of selectors that match nothing yet.
+    pub unmatched: Vec<MapGlob>,
 }
 
 /// One counter: a map, a key, a field of the value.
@@ -55,6 +89,8 @@ pub struct Series {
     pub start_time: SystemTime,
     /// Values are two's complement.
     pub signed: bool,
+    /// Of a histogram: what each slot counts from, up to the next one's.
+    pub bounds: Vec<u64>,
 }
 
 /// A label of a series.
@@ -72,7 +108,7 @@ pub struct Label {
 pub struct Batch {
     /// The map that was read.
     pub map: Arc<MapName>,
-    /// Sweeps of this map since someone began to watch it, from 1.
+    /// Sweeps of this map since someone began to watch it at this interval, from 1.
     pub sweep: u64,
     /// When reading began.
     pub read_begin: SystemTime,
@@ -88,13 +124,39 @@ pub struct Batch {
     pub coalesced: u64,
     /// The same sweep goes on in the next batch.
     pub more: bool,
+    /// Histograms that changed.
+    pub histograms: Vec<Histogram>,
+    /// From the begin of the sweep before to the begin of this one.
+    pub achieved: Option<Duration>,
+    /// From when this sweep was due to its begin.
+    pub lag: Duration,
 }
 
-/// Series that are no more. Their refs are not used again.
+/// A histogram as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Whose.
+    pub reference: u64,
+    /// As many as its bounds.
+    pub counts: Box<[u64]>,
+}
+
+/// Series whose numbers went back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Which.
+    pub refs: Vec<u64>,
+    /// Since when they count.
+    pub start_time: SystemTime,
+    /// Their map.
+    pub map: Arc<MapName>,
+}
+
+/// Series that are no more. Their refs are not used again, but for [`RemovedReason::Limit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
     /// Which. None where a map goes of which nothing was followed: another of its name counts
-    /// sweeps from 1.
+    /// sweeps from 1; and none where all are meant.
     pub refs: Vec<u64>,
     /// Why.
     pub reason: RemovedReason,
@@ -111,6 +173,11 @@ pub enum RemovedReason {
     Evicted,
     /// The map is gone.
     MapGone,
+    /// The map is gone with its object.
+    Unloaded,
+    /// The agent could not remember what went. All series of the map are meant; those that are
+    /// still there follow anew, by the same refs.
+    Limit,
 }
 
 /// The initial snapshot is whole.
@@ -209,12 +276,9 @@ pub enum WatchError {
         /// The limit.
         limit: usize,
     },
-    /// More series went away than the agent can remember for a watch that does not read.
-    #[error("the watch read too slowly to be told of every series that went from map {map}")]
-    TooSlow {
-        /// Where.
-        map: MapName,
-    },
+    /// A name to resolve a label by, without a label.
+    #[error("a label to resolve has no name")]
+    UnnamedResolution,
     /// The agent is going down.
     #[error("the agent is stopping")]
     Stopping,

@@ -1,15 +1,18 @@
 //! What a watch asks for, and what it was granted: checked once, here.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bpfgate_proto::name::MapGlob;
 
 use super::hub::WatchLimits;
 use super::message::WatchError;
+use super::source::HostName;
+use super::tiers::GRID;
 
-/// The shortest interval.
-pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// The shortest interval. What is granted is a multiple of it.
+pub const INTERVAL_MIN: Duration = GRID;
 /// The longest interval.
 pub const INTERVAL_MAX: Duration = Duration::from_hours(1);
 /// The interval where none is asked for.
@@ -20,6 +23,7 @@ const SELECTORS_MAX: usize = 64;
 const MATCHERS_MAX: usize = 16;
 const VALUES_MAX: usize = 1024;
 const FIELDS_MAX: usize = 256;
+const RESOLUTIONS_MAX: usize = 64;
 
 /// Which counters to follow, and how.
 #[derive(Debug, Clone)]
@@ -38,10 +42,15 @@ pub struct WatchRequest {
     pub cpu: CpuMode,
     /// The most series to follow; 0 for the agent's limit.
     pub max_series: usize,
+    /// Labels to show by name: what their numbers stand for, or `None` to show the number though
+    /// something was declared.
+    pub resolve: Vec<(String, Option<HostName>)>,
+    /// The same for labels that were declared to have names.
+    pub resolve_declared: bool,
 }
 
 /// Which series: those of a matching map, with matching labels, of the named fields.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// On map names.
     pub map: MapGlob,
@@ -52,18 +61,18 @@ pub struct Selector {
 }
 
 /// A condition on a label. A label that a series does not have counts as empty.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LabelMatcher {
     /// Its name.
     pub label: String,
     /// How.
     pub op: MatchOp,
     /// At least one.
-    pub values: HashSet<String>,
+    pub values: BTreeSet<String>,
 }
 
 /// How a label is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatchOp {
     /// It is one of the values.
     In,
@@ -72,7 +81,7 @@ pub enum MatchOp {
 }
 
 /// How long a watch lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WatchMode {
     /// Until Sync.
     Once,
@@ -90,8 +99,9 @@ pub enum CpuMode {
 }
 
 impl LabelMatcher {
-    pub(super) fn matches(&self, value: &str) -> bool {
-        self.values.contains(value) == (self.op == MatchOp::In)
+    /// Whether it takes a label that goes by any of these.
+    pub(super) fn matches<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> bool {
+        values.any(|value| self.values.contains(value)) == (self.op == MatchOp::In)
     }
 }
 
@@ -106,6 +116,8 @@ impl WatchRequest {
             heartbeat: None,
             cpu: CpuMode::Sum,
             max_series: 0,
+            resolve: Vec::new(),
+            resolve_declared: false,
         }
     }
 }
@@ -123,7 +135,7 @@ impl Selector {
 }
 
 /// A request that was found good, with what it left open filled in.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Terms {
     pub(super) selectors: Vec<Selector>,
     pub(super) mode: WatchMode,
@@ -132,6 +144,24 @@ pub(super) struct Terms {
     pub(super) resend: Option<Duration>,
     pub(super) cpu: CpuMode,
     pub(super) max_series: usize,
+    pub(super) resolve: Vec<(String, Option<HostName>)>,
+    pub(super) resolve_declared: bool,
+}
+
+/// Terms that any number of watches have in common.
+#[derive(Debug)]
+pub(super) struct Granted {
+    /// Not that of any others in the agent's life.
+    pub(super) id: u64,
+    pub(super) terms: Arc<Terms>,
+}
+
+impl Granted {
+    /// How many watches have these terms.
+    pub(super) fn sharers(self: &Arc<Self>) -> usize {
+        // The hub has one too.
+        Arc::strong_count(self) - 1
+    }
 }
 
 impl Terms {
@@ -144,6 +174,8 @@ impl Terms {
             heartbeat,
             cpu,
             max_series,
+            resolve,
+            resolve_declared,
         } = request;
         if selectors.is_empty() {
             return Err(WatchError::NoSelector);
@@ -155,13 +187,19 @@ impl Terms {
             let (min, max) = (INTERVAL_MIN, INTERVAL_MAX);
             return Err(WatchError::Interval { asked: interval, min, max });
         }
+        let ticks = interval.as_nanos().div_ceil(GRID.as_nanos());
+        let interval = Duration::from_nanos_u128(ticks * GRID.as_nanos());
+        at_most(RESOLUTIONS_MAX, resolve.len(), "labels to resolve")?;
+        if resolve.iter().any(|(label, _)| label.is_empty()) {
+            return Err(WatchError::UnnamedResolution);
+        }
         if heartbeat.is_some_and(|heartbeat| heartbeat.is_zero()) {
             return Err(WatchError::ZeroHeartbeat);
         }
         let resend = if suppress_unchanged { heartbeat } else { Some(Duration::ZERO) };
         let limit = limits.series_per_watch;
         let max_series = if max_series == 0 { limit } else { max_series.min(limit) };
-        Ok(Self { selectors, mode, interval, resend, cpu, max_series })
+        Ok(Self { selectors, mode, interval, resend, cpu, max_series, resolve, resolve_declared })
     }
 }
 
@@ -219,6 +257,11 @@ mod tests {
         for asked in [INTERVAL_MIN, INTERVAL_MAX] {
             assert_eq!(terms(|r| r.interval = Some(asked)).unwrap().interval, asked);
         }
+        for (asked, granted) in [(51, 100), (100, 100), (333, 350)] {
+            let asked = Some(Duration::from_millis(asked));
+            let terms = terms(|r| r.interval = asked).unwrap();
+            assert_eq!(terms.interval, Duration::from_millis(granted), "a multiple of 50 ms");
+        }
         let ten_years = Duration::from_hours(10 * 365 * 24);
         for asked in [Duration::ZERO, Duration::from_nanos(1), ten_years] {
             let said = terms(|r| r.interval = Some(asked)).unwrap_err();
@@ -229,13 +272,15 @@ mod tests {
     #[test]
     fn requests_that_cannot_work_say_why() {
         type Change = fn(&mut WatchRequest);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 9] = [
             (|r| r.selectors.clear(), "at least one selector"),
             (|r| r.selectors = vec![r.selectors[0].clone(); 65], "65 selectors, at most 64"),
             (|r| r.heartbeat = Some(Duration::ZERO), "longer than 0"),
             (|r| r.selectors[0].labels.push(matcher("", 1)), "selector o/* names no label"),
             (|r| r.selectors[0].labels.push(matcher("dport", 0)), "\"dport\" of selector o/*"),
             (|r| r.selectors[0].labels.push(matcher("dport", 1025)), "1025 values"),
+            (|r| r.resolve = vec![(String::new(), None)], "resolve has no name"),
+            (|r| r.resolve = vec![("uid".into(), None); 65], "65 labels to resolve"),
             (|r| r.selectors[0].fields = vec![String::new(); 257], "257 fields"),
         ];
         for (change, part) in cases {

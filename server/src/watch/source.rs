@@ -34,8 +34,17 @@ pub trait CounterSource: Send + Sync + 'static {
     /// When the map was made: since when its counters count.
     fn created_at(&self) -> SystemTime;
 
+    /// The most entries it can have.
+    fn entries_max(&self) -> usize;
+
     /// What was declared of its numbers.
     fn counters(&self) -> &[CounterSpec];
+
+    /// What was declared of its key's fields, by label.
+    fn host_names(&self) -> &[(String, HostName)];
+
+    /// It goes with an object.
+    fn is_part(&self) -> bool;
 
     /// One pass over the whole map by batched reads, key and value to `visit`. Blocks. False if
     /// the end was not reached, so that a key's absence means nothing.
@@ -81,8 +90,35 @@ pub enum CounterKind {
     Monotonic,
     /// Up and down.
     Gauge,
-    /// One slot of an array of counts; slot n counts values in [2^n, 2^(n+1)).
+    /// An array of counts that only grow; slot n counts values in [2^n, 2^(n+1)).
     Histogram,
+}
+
+impl CounterKind {
+    /// Less than before means that it began anew.
+    pub(super) fn grows(self) -> bool {
+        match self {
+            Self::Monotonic | Self::Histogram => true,
+            Self::Gauge => false,
+        }
+    }
+}
+
+/// What a number stands for on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostName {
+    /// An interface's index.
+    Interface,
+    /// A cgroup's id.
+    Cgroup,
+    /// A user's number.
+    User,
+    /// A system call's number.
+    Syscall,
+    /// An IP protocol's number.
+    Protocol,
+    /// An IP address.
+    Address,
 }
 
 /// Whether a path names a field or something within it: `rx` covers `rx.bytes` and `rx[2]`.

@@ -7,8 +7,8 @@ use futures_util::Stream;
 use tokio::sync::{Notify, watch};
 
 use super::hub::{Hub, Seat, bumped};
-use super::message::{Header, Sync, WatchError, WatchMessage};
-use super::request::{Terms, WatchMode};
+use super::message::{Header, Sync, Told, WatchError, WatchMessage};
+use super::request::{Selector, WatchMode};
 use super::view::{Delivery, Following, View};
 
 /// Messages that an idle watch has room for.
@@ -19,7 +19,6 @@ const IDLE_MESSAGES: usize = 8;
 #[must_use = "dropping the watcher ends the watch"]
 pub struct Watcher {
     hub: Arc<Hub>,
-    terms: Terms,
     views: Vec<View>,
     /// Where to look first, so that a busy map does not starve the others.
     turn: usize,
@@ -27,7 +26,7 @@ pub struct Watcher {
     wake: Arc<Notify>,
     changed: watch::Receiver<u64>,
     generation: u64,
-    out: VecDeque<WatchMessage>,
+    out: VecDeque<Arc<Told>>,
     state: State,
     seat: Seat,
 }
@@ -41,12 +40,11 @@ enum State {
 }
 
 impl Watcher {
-    pub(super) fn new(hub: Arc<Hub>, seat: Seat, terms: Terms) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, seat: Seat) -> Self {
         let mut watcher = Self {
-            following: Following { series: 0, max: terms.max_series },
+            following: Following { series: 0, max: seat.granted.terms.max_series },
             changed: hub.changed(),
             hub,
-            terms,
             views: Vec::new(),
             turn: 0,
             wake: Arc::default(),
@@ -59,15 +57,19 @@ impl Watcher {
         for view in &mut watcher.views {
             view.initial = true;
         }
-        let maps = watcher.views.iter().map(|view| (*view.feed.key.map).clone()).collect();
-        let header = Header { interval: watcher.terms.interval, maps };
-        watcher.out.push_back(WatchMessage::Header(header));
+        let maps: Vec<_> = watcher.views.iter().map(|view| (*view.feed.key.map).clone()).collect();
+        let terms = &watcher.seat.granted.terms;
+        let matches = |it: &&Selector| maps.iter().any(|map| it.map.matches(map));
+        let unmatched = terms.selectors.iter().filter(|it| !matches(it));
+        let unmatched = unmatched.map(|it| it.map.clone()).collect();
+        let header = Header { interval: terms.interval, maps, unmatched };
+        watcher.say(WatchMessage::Header(header));
         watcher
     }
 
     /// The next message; waits for one. After an error or the end of a ONCE watch: `None`. May be
     /// dropped and called again without losing anything.
-    pub async fn next(&mut self) -> Option<Result<WatchMessage, WatchError>> {
+    pub async fn next(&mut self) -> Option<Result<Arc<Told>, WatchError>> {
         loop {
             if self.state == State::Ended {
                 return None;
@@ -79,48 +81,41 @@ impl Watcher {
             if let Some(message) = self.out.pop_front() {
                 return Some(Ok(message));
             }
-            if self.state == State::Synced && self.terms.mode == WatchMode::Once {
+            if self.state == State::Synced && self.seat.granted.terms.mode == WatchMode::Once {
                 self.end();
                 return None;
             }
-            match self.collect() {
-                Ok(true) => {}
-                Ok(false) => {
-                    // A watch is idle most of its life; its first snapshot was its largest.
-                    self.out.shrink_to(IDLE_MESSAGES);
-                    tokio::select! {
-                        () = self.hub.stop().cancelled() => {}
-                        () = self.wake.notified() => {}
-                        () = bumped(&mut self.changed) => {}
-                    }
-                }
-                Err(error) => {
-                    self.end();
-                    return Some(Err(error));
+            if !self.collect() {
+                // A watch is idle most of its life; its first snapshot was its largest.
+                self.out.shrink_to(IDLE_MESSAGES);
+                tokio::select! {
+                    () = self.hub.stop().cancelled() => {}
+                    () = self.wake.notified() => {}
+                    () = bumped(&mut self.changed) => {}
                 }
             }
         }
     }
 
     /// The same messages as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<WatchMessage, WatchError>> + Send {
+    pub fn into_stream(self) -> impl Stream<Item = Result<Arc<Told>, WatchError>> + Send {
         futures_util::stream::unfold(self, |mut watcher| async {
             watcher.next().await.map(|message| (message, watcher))
         })
     }
 
     /// Takes the news of the first map that has any. False if none has.
-    fn collect(&mut self) -> Result<bool, WatchError> {
+    fn collect(&mut self) -> bool {
         if self.hub.census().generation != self.generation {
             self.join();
         }
         // What is left of a map that went comes before anything of another by its name.
-        let gone = self.views.iter().position(|view| view.feed.stop.is_cancelled());
+        let gone = self.views.iter().position(|view| view.feed.state().table.gone);
         let (count, turn) = (self.views.len(), self.turn);
         let mut found = false;
         for at in gone.into_iter().chain((0..count).map(|n| (turn + n) % count)) {
             let view = &mut self.views[at];
-            let news = view.deliver(&self.terms, &mut self.following, &mut self.out)?;
+            let news = view.deliver(&self.seat.granted, &mut self.following, &mut self.out);
             if news == Delivery::Nothing {
                 continue;
             }
@@ -135,15 +130,18 @@ impl Watcher {
         }
         if self.state == State::Initial && !self.views.iter().any(|view| view.initial) {
             self.state = State::Synced;
-            self.out.push_back(WatchMessage::Sync(Sync { series: self.following.series as u64 }));
+            self.say(WatchMessage::Sync(Sync { series: self.following.series as u64 }));
             found = true;
         }
-        Ok(found)
+        found
+    }
+
+    fn say(&mut self, message: WatchMessage) {
+        self.out.push_back(Arc::new(Told::new(message)));
     }
 
     fn join(&mut self) {
-        let (views, generation) =
-            self.hub.join(&self.terms, self.seat.watch, &self.wake, &self.views);
+        let (views, generation) = self.hub.join(&self.seat, &self.wake, &self.views);
         self.views.extend(views);
         self.generation = generation;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fake::{FakeMap, all_of, hub};
 use super::fold::Fold;
-use crate::watch::{WatchError, WatchLimits};
+use crate::watch::{RemovedReason, WatchLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ async fn removals_wait_for_the_slowest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_cannot_be_told_of_removals_ends() {
+async fn a_watch_that_cannot_be_told_of_removals_begins_anew() {
     let (hub, sources) = hub(WatchLimits { removals: 10, ..WatchLimits::default() });
     let map = sources.add(FakeMap::hash("m"));
     (0..20).for_each(|key| map.set(key, &[1]));
@@ -72,12 +72,16 @@ async fn a_watch_that_cannot_be_told_of_removals_ends() {
     for key in 9..15 {
         map.delete(key);
     }
+    map.set(15, &[7]);
     fast_fold.until_batch(&mut fast).await;
     assert_eq!(fast_fold.series.len(), 5);
-    let map = map.name.clone();
-    assert_eq!(slow_fold.until_end(&mut slow).await, Some(WatchError::TooSlow { map }));
-    assert_eq!(slow.next().await, None);
-    assert_eq!(hub.sweepers(), 1, "the others go on");
+    let batch = slow_fold.until_batch(&mut slow).await;
+    assert_eq!((slow_fold.removed.len(), slow_fold.removed[0].reason), (1, RemovedReason::Limit));
+    assert_eq!((batch.refs.len(), batch.coalesced), (5, 1), "whole again");
+    assert_eq!(slow_fold.totals(), fast_fold.totals());
+    map.delete(19);
+    assert_eq!(slow_fold.until_batch(&mut slow).await.refs.len(), 0);
+    assert_eq!((slow_fold.series.len(), slow_fold.removed.len()), (4, 2), "and goes on as before");
 }
 
 #[tokio::test(start_paused = true)]

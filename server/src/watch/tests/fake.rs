@@ -11,7 +11,8 @@ use bpfgate_proto::value::Schema;
 use tokio::sync::watch;
 
 use crate::watch::{
-    CounterSource, CounterSpec, Hub, KeyLife, Selector, Sources, WatchLimits, WatchRequest,
+    CounterSource, CounterSpec, HostName, Hub, KeyLife, Selector, Sources, WatchLimits,
+    WatchRequest,
 };
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -26,6 +27,9 @@ pub(super) struct FakeMap {
     pub(super) key_life: KeyLife,
     pub(super) schema: Option<Schema>,
     pub(super) counters: Vec<CounterSpec>,
+    pub(super) host_names: Vec<(String, HostName)>,
+    pub(super) entries_max: usize,
+    pub(super) is_part: bool,
     pub(super) content: Mutex<Content>,
     pub(super) sweeping: AtomicBool,
     pub(super) sweeps: AtomicUsize,
@@ -65,6 +69,9 @@ impl FakeMap {
             key_life: KeyLife::Deletable,
             schema: None,
             counters: Vec::new(),
+            host_names: Vec::new(),
+            entries_max: 1 << 20,
+            is_part: false,
             content: Mutex::default(),
             sweeping: AtomicBool::new(false),
             sweeps: AtomicUsize::new(0),
@@ -73,7 +80,8 @@ impl FakeMap {
 
     /// An array of `u64` with so many slots.
     pub(super) fn array(name: &str, slots: u32) -> Self {
-        let map = Self { key_life: KeyLife::Fixed, ..Self::hash(name) };
+        let entries_max = slots as usize;
+        let map = Self { key_life: KeyLife::Fixed, entries_max, ..Self::hash(name) };
         (0..slots).for_each(|slot| map.set(slot, &[0]));
         map
     }
@@ -150,12 +158,23 @@ impl CounterSource for FakeMap {
         SystemTime::UNIX_EPOCH
     }
 
+    fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
+    fn host_names(&self) -> &[(String, HostName)] {
+        &self.host_names
+    }
+
+    fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     fn counters(&self) -> &[CounterSpec] {
         &self.counters
     }
 
     fn sweep(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<bool> {
-        // Maps that more than one sweeper reads at a time take no time, so this stays false there.
         let overlaps = self.sweeping.swap(true, Ordering::SeqCst);
         self.sweeps.fetch_add(1, Ordering::SeqCst);
         let (entries, fault, takes) = {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::watch::{
-    Batch, Header, Loss, Removed, RemovedReason, Series, Sync, WatchError, WatchMessage, Watcher,
+    Batch, CounterKind, Header, Loss, Removed, RemovedReason, Reset, Series, Sync, Told,
+    WatchError, WatchMessage, Watcher,
 };
 
 /// Values by map, labels ("name=value,…") and field.
@@ -18,41 +19,76 @@ pub(super) struct Fold {
     pub(super) losses: Vec<Loss>,
     pub(super) sync: Option<Sync>,
     pub(super) batches: Vec<Batch>,
-    values: HashMap<u64, u64>,
+    /// By ref, and by slot for histograms.
+    values: HashMap<(u64, usize), u64>,
+    pub(super) resets: Vec<Reset>,
+    /// Series whose next value may be less.
+    reset: HashSet<u64>,
     ever: HashSet<u64>,
     last_sweep: HashMap<String, u64>,
 }
 
 impl Fold {
-    pub(super) fn take(&mut self, message: WatchMessage) {
+    pub(super) fn take(&mut self, told: &Told) {
+        let message = told.message();
         assert_eq!(self.header.is_none(), matches!(message, WatchMessage::Header(_)));
-        match message {
+        match message.clone() {
             WatchMessage::Header(header) => self.header = Some(header),
             WatchMessage::Series(series) => {
                 assert!(self.ever.insert(series.reference), "announced twice: {series:?}");
                 self.series.insert(series.reference, series);
             }
             WatchMessage::Batch(batch) => self.batch(batch),
-            WatchMessage::Removed(removed) => {
-                let map_gone = removed.reason == RemovedReason::MapGone;
-                assert!(map_gone || !removed.refs.is_empty());
-                for reference in &removed.refs {
-                    let series = self.series.remove(reference).expect("a known series goes");
-                    assert_eq!(series.map, removed.map);
-                    self.values.remove(reference);
+            WatchMessage::Removed(removed) => self.removed(removed),
+            WatchMessage::Reset(reset) => {
+                assert!(!reset.refs.is_empty());
+                for reference in &reset.refs {
+                    let series = self.series.get_mut(reference).expect("a known series resets");
+                    assert!(
+                        series.kind != CounterKind::Gauge && reset.start_time > series.start_time
+                    );
+                    series.start_time = reset.start_time;
+                    self.reset.insert(*reference);
                 }
-                if map_gone {
-                    self.last_sweep.remove(removed.map.as_str());
-                }
-                self.removed.push(removed);
+                self.resets.push(reset);
             }
             WatchMessage::Sync(sync) => {
                 assert_eq!(sync.series, self.series.len() as u64);
-                assert_eq!(self.values.len(), self.series.len(), "every series has a value");
+                let slots = self.series.values().map(|series| series.bounds.len().max(1));
+                assert_eq!(self.values.len(), slots.sum::<usize>(), "every series has a value");
                 assert!(self.sync.replace(sync).is_none(), "Sync came twice");
             }
             WatchMessage::Loss(loss) => self.losses.push(loss),
         }
+    }
+
+    fn removed(&mut self, removed: Removed) {
+        let all = match removed.reason {
+            RemovedReason::MapGone | RemovedReason::Unloaded => true,
+            RemovedReason::Limit => {
+                assert!(removed.refs.is_empty());
+                let all = self.series.extract_if(|_, series| series.map == removed.map);
+                for (reference, _) in all {
+                    self.values.retain(|(known, _), _| *known != reference);
+                    // It may come back.
+                    self.ever.remove(&reference);
+                }
+                false
+            }
+            RemovedReason::Deleted | RemovedReason::Evicted => {
+                assert!(!removed.refs.is_empty());
+                false
+            }
+        };
+        for reference in &removed.refs {
+            let series = self.series.remove(reference).expect("a known series goes");
+            assert_eq!(series.map, removed.map);
+            self.values.retain(|(known, _), _| known != reference);
+        }
+        if all {
+            self.last_sweep.remove(removed.map.as_str());
+        }
+        self.removed.push(removed);
     }
 
     fn batch(&mut self, batch: Batch) {
@@ -62,21 +98,37 @@ impl Fold {
             let missed = if batch.sweep == last { 0 } else { batch.sweep - last - 1 };
             assert_eq!(batch.coalesced, missed, "{batch:?}");
         }
-        for (reference, value) in batch.refs.iter().zip(&batch.values) {
+        let numbers = batch.refs.iter().zip(&batch.values).map(|(at, value)| (at, vec![*value]));
+        let histograms = batch.histograms.iter().map(|it| (&it.reference, it.counts.to_vec()));
+        for (reference, counts) in numbers.chain(histograms) {
             let series = self.series.get(reference).expect("announced before its value");
             assert_eq!(series.map, batch.map);
-            self.values.insert(*reference, *value);
+            assert_eq!(
+                series.bounds.len(),
+                if series.bounds.is_empty() { 0 } else { counts.len() }
+            );
+            let reset = self.reset.remove(reference);
+            for (slot, now) in counts.into_iter().enumerate() {
+                let was = self.values.insert((*reference, slot), now);
+                let less = |was: u64| {
+                    if series.signed { now.cast_signed() < was.cast_signed() } else { now < was }
+                };
+                let less = was.is_some_and(less);
+                let grows = series.kind != CounterKind::Gauge;
+                assert!(!less || !grows || reset, "{series:?} went back without a word");
+            }
         }
         self.batches.push(batch);
     }
 
     /// The table as it stands.
     pub(super) fn totals(&self) -> Totals {
-        let total = |(reference, value): (&u64, &u64)| {
+        let total = |((reference, slot), value): (&(u64, usize), &u64)| {
             let series = &self.series[reference];
             let labels = series.labels.iter().map(|it| format!("{}={}", it.name, it.value));
             let labels = labels.collect::<Vec<_>>().join(",");
-            ((series.map.to_string(), labels, series.field.to_string()), *value)
+            let slot = if series.bounds.is_empty() { String::new() } else { format!("[{slot}]") };
+            ((series.map.to_string(), labels, format!("{}{slot}", series.field)), *value)
         };
         let totals: Totals = self.values.iter().map(total).collect();
         assert_eq!(totals.len(), self.values.len(), "two series with the same labels");
@@ -95,7 +147,7 @@ impl Fold {
     /// Takes all that is there without waiting.
     pub(super) async fn drain(&mut self, watcher: &mut Watcher) {
         while let Ok(Some(next)) = tokio::time::timeout(Duration::ZERO, watcher.next()).await {
-            self.take(next.expect("the watch goes on"));
+            self.take(&next.expect("the watch goes on"));
         }
     }
 
@@ -103,7 +155,7 @@ impl Fold {
     pub(super) async fn until_sync(watcher: &mut Watcher) -> Self {
         let mut fold = Self::default();
         while fold.sync.is_none() {
-            fold.take(watcher.next().await.expect("Sync comes").expect("the watch goes on"));
+            fold.take(&watcher.next().await.expect("Sync comes").expect("the watch goes on"));
         }
         fold
     }
@@ -112,7 +164,7 @@ impl Fold {
     pub(super) async fn until_batch(&mut self, watcher: &mut Watcher) -> Batch {
         let before = self.batches.len();
         while self.batches.len() == before {
-            self.take(watcher.next().await.expect("a batch comes").expect("the watch goes on"));
+            self.take(&watcher.next().await.expect("a batch comes").expect("the watch goes on"));
         }
         self.last().clone()
     }
@@ -121,7 +173,7 @@ impl Fold {
     pub(super) async fn until_end(&mut self, watcher: &mut Watcher) -> Option<WatchError> {
         loop {
             match watcher.next().await? {
-                Ok(message) => self.take(message),
+                Ok(told) => self.take(&told),
                 Err(error) => return Some(error),
             }
         }

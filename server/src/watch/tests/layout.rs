@@ -42,6 +42,13 @@ fn labels(map: &FakeMap, key: &[u8]) -> Vec<String> {
     labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect()
 }
 
+/// A slot that has one number.
+fn read(layout: &Layout, mode: CpuMode, slot: usize, bytes: &[u8]) -> u64 {
+    let all: Vec<u64> = layout.read(mode, slot, bytes).collect();
+    assert_eq!(all.len(), 1);
+    all[0]
+}
+
 fn u8s(length: u32, display: Display) -> Type {
     array(integer(1, Encoding::Unsigned), length, display)
 }
@@ -104,7 +111,7 @@ fn value_fields_become_numbers_with_the_closest_declaration() {
         unit: unit.to_owned(),
     };
     let counters = vec![
-        spec("slots", CounterKind::Histogram, "ns"),
+        spec("slots", CounterKind::Gauge, "ns"),
         spec("slots[1]", CounterKind::Monotonic, "overflows"),
         spec("packets", CounterKind::Monotonic, "packets"),
     ];
@@ -118,7 +125,7 @@ fn value_fields_become_numbers_with_the_closest_declaration() {
         [
             (CounterKind::Monotonic, "packets", false, false),
             (CounterKind::Gauge, "", true, true),
-            (CounterKind::Histogram, "ns", false, false),
+            (CounterKind::Gauge, "ns", false, false),
             (CounterKind::Monotonic, "overflows", false, false),
         ]
     );
@@ -131,11 +138,11 @@ fn value_fields_become_numbers_with_the_closest_declaration() {
     bytes[48..52].copy_from_slice(&3_i32.to_ne_bytes());
     bytes[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
     bytes[52..56].copy_from_slice(&1_u32.to_ne_bytes());
-    let sums: Vec<u64> = (0..4).map(|slot| layout.read(CpuMode::Sum, slot, &bytes)).collect();
+    let sums: Vec<u64> = (0..4).map(|slot| read(&layout, CpuMode::Sum, slot, &bytes)).collect();
     let minus_two = (-2_i64).cast_unsigned();
     assert_eq!(sums, [(1 << 53) + 2, minus_two, 1 << 32, 0], "as u64, not as the field's width");
     assert_eq!(layout.slots(CpuMode::Each), 8);
-    assert_eq!(layout.read(CpuMode::Each, 3, &bytes), 3, "delta on CPU 1");
+    assert_eq!(read(&layout, CpuMode::Each, 3, &bytes), 3, "delta on CPU 1");
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn values_without_a_schema_are_words() {
         assert_eq!(layout.paths(), [""]);
         let mut bytes = vec![0; size];
         bytes[if cfg!(target_endian = "little") { 0 } else { size - 1 }] = 200;
-        assert_eq!(layout.read(CpuMode::Sum, 0, &bytes), 200, "unsigned");
+        assert_eq!(read(&layout, CpuMode::Sum, 0, &bytes), 200, "unsigned");
     }
     assert_eq!(of(24).unwrap().paths(), ["0", "1", "2"]);
     assert!(of(12).is_err());

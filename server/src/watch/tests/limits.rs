@@ -2,7 +2,7 @@
 
 use super::fake::{FakeMap, all_of, hub};
 use super::fold::Fold;
-use crate::watch::view::MESSAGE_SERIES;
+use crate::watch::telling::MESSAGE_SERIES;
 use crate::watch::{LossSource, WatchError, WatchLimits};
 
 #[tokio::test(start_paused = true)]

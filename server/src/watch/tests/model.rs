@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::fake::{Entries, FakeMap, FakeSources, Fault, all_of, hub};
 use super::fold::{Fold, Totals};
 use crate::watch::{
-    CpuMode, LabelMatcher, MatchOp, RemovedReason, WatchLimits, WatchMessage, WatchRequest, Watcher,
+    CounterKind, CounterSpec, CpuMode, LabelMatcher, MatchOp, RemovedReason, WatchLimits,
+    WatchMessage, WatchRequest, Watcher,
 };
 
 const CPUS: usize = 3;
@@ -48,8 +49,8 @@ struct Client {
 
 impl Client {
     fn new(random: &mut Random, hub: &Arc<crate::watch::Hub>, interval: Duration) -> Self {
-        let mut request = all_of(["*", "h", "p", "?"][random.below(4)]);
-        request.interval = Some(interval * [1, 2, 3][random.below(3)]);
+        let mut request = all_of(["*", "h", "p", "?", "g"][random.below(5)]);
+        request.interval = Some(interval * [1, 2, 3, 6][random.below(4)]);
         request.suppress_unchanged = !random.one_in(4);
         request.heartbeat = random.one_in(3).then_some(interval * 5);
         request.cpu = if random.one_in(2) { CpuMode::Each } else { CpuMode::Sum };
@@ -95,8 +96,16 @@ impl Client {
             let words: Vec<u64> =
                 value.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
             let fields = map.value_size / 8;
+            let histogram = map.counters.iter().any(|spec| spec.kind == CounterKind::Histogram);
+            if histogram && !selector.fields.is_empty() {
+                continue;
+            }
             for (at, word) in words.into_iter().enumerate() {
-                let field = if fields == 1 { String::new() } else { (at % fields).to_string() };
+                let field = match fields {
+                    _ if histogram => format!("[{}]", at % fields),
+                    1 => String::new(),
+                    _ => (at % fields).to_string(),
+                };
                 if !selector.fields.is_empty() && !selector.fields.contains(&field) {
                     continue;
                 }
@@ -113,12 +122,12 @@ impl Client {
     /// Takes what there is; every complete batch makes the view what a sweep saw.
     async fn read(&mut self, maps: &[Arc<FakeMap>]) {
         while let Ok(next) = tokio::time::timeout(Duration::ZERO, self.watcher.next()).await {
-            let message = next.expect("a stream").expect("the watch goes on");
-            let batch = match &message {
+            let told = next.expect("a stream").expect("the watch goes on");
+            let batch = match told.message() {
                 WatchMessage::Batch(batch) if batch.complete => Some(batch.clone()),
                 _ => None,
             };
-            self.fold.take(message);
+            self.fold.take(&told);
             let Some(batch) = batch else { continue };
             let known = maps.iter().filter(|map| map.name == *batch.map);
             let mut seen = known.flat_map(|map| {
@@ -159,6 +168,11 @@ fn per_cpu(id: u32) -> FakeMap {
     FakeMap { id, value_size: 16, cpus: Some(CPUS), ..FakeMap::hash("p") }
 }
 
+fn declared(name: &str, kind: CounterKind) -> FakeMap {
+    let spec = CounterSpec { field: String::new(), kind, unit: String::new() };
+    FakeMap { counters: vec![spec], ..FakeMap::hash(name) }
+}
+
 fn change(random: &mut Random, map: &FakeMap) {
     for _ in 0..random.below(5) {
         let key = random.key();
@@ -186,7 +200,12 @@ async fn play(seed: u64) {
     let (hub, sources) = hub(WatchLimits::default());
     let interval = Duration::from_millis(100);
     // All that ever were, the present ones last.
-    let mut maps = vec![sources.add(FakeMap::hash("h")), sources.add(per_cpu(1))];
+    let histograms = FakeMap { value_size: 24, ..declared("g", CounterKind::Histogram) };
+    let mut maps = vec![
+        sources.add(declared("h", CounterKind::Monotonic)),
+        sources.add(histograms),
+        sources.add(per_cpu(1)),
+    ];
     let mut clients: Vec<Client> = Vec::new();
     for _ in 0..120 {
         if clients.len() < 6 && random.one_in(8) {
@@ -219,6 +238,7 @@ async fn play(seed: u64) {
     for client in &mut clients {
         client.read(&maps).await;
         let mut expected = client.expected(&maps[0], &maps[0].entries());
+        expected.extend(client.expected(&maps[1], &maps[1].entries()));
         let last = maps.last().unwrap();
         expected.extend(client.expected(last, &last.entries()));
         let view = client.fold.totals();

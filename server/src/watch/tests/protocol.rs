@@ -74,7 +74,10 @@ async fn per_cpu_values_are_added_or_told_apart() {
     assert_eq!(labels[2], "key=hex:07000000,cpu=1");
 
     map.set(7, &[1, 10, 5, 20, 3, 30]);
-    assert_eq!(fold.until_batch(&mut watch).await.values, [9]);
+    while fold.numbers() != [9, 60] {
+        // The other's first sweep was this one's too.
+        fold.until_batch(&mut watch).await;
+    }
     assert_eq!(fold_each.until_batch(&mut each).await.values, [5]);
 
     let values = ["1".to_owned()].into();
@@ -137,7 +140,7 @@ async fn maps_come_and_go() {
 
     sources.remove("o/a");
     while !fold.series.is_empty() {
-        fold.take(watch.next().await.unwrap().unwrap());
+        fold.take(&watch.next().await.unwrap().unwrap());
     }
     assert_eq!(hub.sweepers(), 0);
 }
@@ -247,11 +250,11 @@ async fn trouble_is_reported_once_and_removes_nothing() {
     assert_eq!(fold.losses[0].source, LossSource::ReadError);
     assert!(fold.losses[0].detail.contains("could not read map m: Operation not permitted"));
 
-    // A ONCE watch of a map that cannot be read ends too, and says why it is empty.
+    // A ONCE watch of a map that cannot be read ends too, and says that what it has is old.
     let mut request = all_of("m");
     request.mode = WatchMode::Once;
     request.interval = Some(SECOND / 2);
     let mut fold = Fold::default();
     assert_eq!(fold.until_end(&mut hub.watch(request).unwrap()).await, None::<WatchError>);
-    assert_eq!((fold.series.len(), fold.losses.len()), (0, 1));
+    assert_eq!((fold.series.len(), fold.losses.len(), fold.last().complete), (9, 1, false));
 }

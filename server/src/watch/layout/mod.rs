@@ -1,0 +1,197 @@
+//! What a map's bytes say as series: labels from the key, numbers from the value. Worked out once
+//! for each map.
+//!
+//! Without a schema a value of 1, 2, 4 or 8 bytes is one unsigned number without a name, and any
+//! other of whole 64-bit words is the numbers "0", "1", ….
+//!
+//! Each key has `slots` series; a series is one cell, a histogram's one for each of its slots.
+
+mod labels;
+mod numbers;
+
+use std::ops::Range;
+
+use bpfgate_proto::value::{Leaf, Plan, Type};
+
+use self::labels::Labels;
+pub(super) use self::numbers::Number;
+use self::numbers::Reader;
+use super::message::Label;
+use super::request::CpuMode;
+use super::source::{CounterSource, HostName};
+
+/// How to read one map's entries.
+pub(super) struct Layout {
+    labels: Labels,
+    numbers: Vec<Number>,
+    /// Where each number's cells begin, and how many there are.
+    cells: Vec<usize>,
+    reader: Reader,
+    /// 1 for a map that is not per-CPU.
+    cpus: usize,
+    /// From one CPU's value to the next.
+    stride: usize,
+    per_cpu: bool,
+    /// How many entries are taken as one, where that is so.
+    whole: Option<usize>,
+}
+
+impl Layout {
+    /// Works out how to read a map, or says why it has nothing to count.
+    pub(super) fn of(source: &dyn CounterSource) -> Result<Self, String> {
+        let size = source.value_size();
+        let value = source.schema().and_then(|schema| compile(schema.value.as_ref(), size));
+        let reader = match value {
+            Some(plan) => Reader::Plan(plan),
+            None if matches!(size, 1 | 2 | 4 | 8) => Reader::Words(size),
+            None if size > 0 && size.is_multiple_of(8) => Reader::Words(8),
+            None => {
+                return Err(format!(
+                    "its value of {size} bytes has no schema and is no whole number of 64-bit words"
+                ));
+            }
+        };
+        let (cpus, stride) = match source.cpus() {
+            Some(cpus) => (cpus, size.next_multiple_of(8)),
+            None => (1, size),
+        };
+        let whole = numbers::is_whole(&reader, source).then(|| source.entries_max());
+        let numbers = numbers::numbers(&reader, source, whole.map(|_| cpus * stride))?;
+        let labels = if whole.is_some() { Labels::none() } else { Labels::of(source) };
+        let count = |end: &mut usize, number: &Number| {
+            let begin = *end;
+            *end += number.cells.len();
+            Some(begin)
+        };
+        let all = numbers.iter().map(|number| number.cells.len()).sum();
+        let cells = numbers.iter().scan(0, count).chain([all]).collect();
+        let per_cpu = source.cpus().is_some();
+        Ok(Self { labels, numbers, cells, reader, cpus, stride, per_cpu, whole })
+    }
+
+    /// The bytes of one entry's value, of all CPUs where it is per-CPU.
+    pub(super) fn entry_bytes(&self) -> usize {
+        self.cpus * self.stride
+    }
+
+    /// How many entries are taken as one key's, where that is so.
+    pub(super) fn whole(&self) -> Option<usize> {
+        self.whole
+    }
+
+    /// The bytes of all that is one key's.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.entry_bytes() * self.whole.unwrap_or(1)
+    }
+
+    /// How the map's values are told apart: a map that is not per-CPU has one way only.
+    pub(super) fn mode(&self, asked: CpuMode) -> CpuMode {
+        if self.per_cpu { asked } else { CpuMode::Sum }
+    }
+
+    /// Series of one key.
+    pub(super) fn slots(&self, mode: CpuMode) -> usize {
+        self.numbers.len() * self.copies(mode)
+    }
+
+    /// Numbers of one key's series.
+    pub(super) fn cells(&self, mode: CpuMode) -> usize {
+        self.cells[self.numbers.len()] * self.copies(mode)
+    }
+
+    fn copies(&self, mode: CpuMode) -> usize {
+        match mode {
+            CpuMode::Sum => 1,
+            CpuMode::Each => self.cpus,
+        }
+    }
+
+    /// Which number a slot is, and of which CPU.
+    pub(super) fn slot(&self, mode: CpuMode, slot: usize) -> (&Number, Option<usize>) {
+        match mode {
+            CpuMode::Sum => (&self.numbers[slot], None),
+            CpuMode::Each => (&self.numbers[slot / self.cpus], Some(slot % self.cpus)),
+        }
+    }
+
+    /// A slot's cells among those of its key.
+    pub(super) fn slot_cells(&self, mode: CpuMode, slot: usize) -> Range<usize> {
+        let (number, copy) = match mode {
+            CpuMode::Sum => (slot, 0),
+            CpuMode::Each => (slot / self.cpus, slot % self.cpus),
+        };
+        let (begin, count) = (self.cells[number], self.numbers[number].cells.len());
+        let first = begin * self.copies(mode) + copy * count;
+        first..first + count
+    }
+
+    /// A slot's numbers in `bytes`, which are [`value_bytes`](Self::value_bytes) long, one for each
+    /// of its cells.
+    pub(super) fn read<'a>(
+        &'a self,
+        mode: CpuMode,
+        slot: usize,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = u64> + 'a {
+        let (number, cpu) = self.slot(mode, slot);
+        number.cells.iter().map(move |cell| {
+            let entry = &bytes[cell.base..][..self.entry_bytes()];
+            match cpu {
+                Some(cpu) => self.read_one(cell.leaf, &entry[cpu * self.stride..]),
+                None => entry
+                    .chunks_exact(self.stride)
+                    .fold(0, |sum: u64, value| sum.wrapping_add(self.read_one(cell.leaf, value))),
+            }
+        })
+    }
+
+    fn read_one(&self, leaf: usize, value: &[u8]) -> u64 {
+        match &self.reader {
+            Reader::Plan(plan) => plan.leaves()[leaf].read(&value[..plan.size()]),
+            Reader::Words(width) => word(&value[leaf * width..][..*width]),
+        }
+    }
+
+    /// What tells this key's series from others.
+    pub(super) fn labels(&self, key: &[u8]) -> Box<[Label]> {
+        self.labels.text(key)
+    }
+
+    /// Where a label stands among those of each key.
+    pub(super) fn label(&self, name: &str) -> Option<usize> {
+        self.labels.position(name)
+    }
+
+    /// A label's bytes in a key, and the number they are.
+    pub(super) fn label_number<'a>(&self, key: &'a [u8], label: usize) -> (&'a [u8], u64) {
+        self.labels.number(key, label)
+    }
+
+    /// Labels that were declared to be names of the host's.
+    pub(super) fn declared(&self) -> &[(usize, HostName)] {
+        self.labels.declared()
+    }
+
+    /// Paths of all numbers, for people.
+    pub(super) fn paths(&self) -> Vec<&str> {
+        self.numbers.iter().map(|number| &*number.path).collect()
+    }
+}
+
+/// Only a type that is itself one leaf has it without a path, unless nobody is to address it.
+fn is_padding(leaf: &Leaf, plan: &Plan) -> bool {
+    leaf.path().is_empty() && plan.leaves().len() > 1
+}
+
+/// A plan for bytes of just this size. Anything else would read past the value.
+fn compile(ty: Option<&Type>, size: usize) -> Option<Plan> {
+    Plan::compile(ty?).ok().filter(|plan| plan.size() == size)
+}
+
+/// An unsigned number of at most 8 bytes in host order.
+fn word(bytes: &[u8]) -> u64 {
+    let mut wide = [0; 8];
+    let from = if cfg!(target_endian = "little") { 0 } else { wide.len() - bytes.len() };
+    wide[from..][..bytes.len()].copy_from_slice(bytes);
+    u64::from_ne_bytes(wide)
+}

@@ -1,0 +1,143 @@
+//! What numbers in keys stand for on this host: interfaces, cgroups, users, system calls, protocols.
+//!
+//! Asked on the blocking pool only, once for each key of a map where somebody wants it: a series
+//! keeps the name that its number had when it was first seen.
+
+mod cgroups;
+mod protocols;
+mod users;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use self::cgroups::Cgroups;
+use self::users::Users;
+use super::source::HostName;
+
+/// Numbers to names, as far as this host knows them.
+pub(super) struct Names {
+    /// Any socket: its network namespace is what counts.
+    interfaces: Option<OwnedFd>,
+    cgroups: Mutex<Table<Cgroups>>,
+    users: Mutex<Table<Users>>,
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self {
+            interfaces: socket(AddressFamily::INET, SocketType::DGRAM, None).ok(),
+            cgroups: Mutex::default(),
+            users: Mutex::default(),
+        }
+    }
+
+    /// The name of a number, given as what it is and by its bytes. Blocks.
+    pub(super) fn find(&self, what: HostName, bytes: &[u8], number: u64) -> Option<Arc<str>> {
+        match what {
+            HostName::Interface => {
+                let index = u32::try_from(number).ok().filter(|index| *index > 0)?;
+                let name = netdevice::index_to_name(self.interfaces.as_ref()?, index);
+                Some(name.ok()?.into())
+            }
+            HostName::Cgroup => find(&self.cgroups, number),
+            HostName::User => find(&self.users, number),
+            HostName::Syscall => syscall(number).map(Arc::from),
+            HostName::Protocol => protocols::name(number).map(Arc::from),
+            HostName::Address => address(bytes).map(Arc::from),
+        }
+    }
+}
+
+/// Numbers and names that are read all at once.
+trait Source: Default {
+    /// How they are now. What cannot be read has no names.
+    fn read() -> Self;
+
+    fn get(&self, number: u64) -> Option<Arc<str>>;
+}
+
+/// A table and when it was read.
+struct Table<S> {
+    read: Option<Instant>,
+    rows: S,
+}
+
+impl<S: Default> Default for Table<S> {
+    fn default() -> Self {
+        Self { read: None, rows: S::default() }
+    }
+}
+
+/// A table is read again for a number that it does not have, but no more often than this.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// A name may come to mean another number.
+const STALE: Duration = Duration::from_mins(1);
+
+fn find<S: Source>(table: &Mutex<Table<S>>, number: u64) -> Option<Arc<str>> {
+    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    let age = table.read.map(|read| read.elapsed());
+    let known = table.rows.get(number).filter(|_| age.is_some_and(|age| age < STALE));
+    if known.is_none() && age.is_none_or(|age| age >= READ_AGAIN) {
+        *table = Table { read: Some(Instant::now()), rows: S::read() };
+    }
+    table.rows.get(number)
+}
+
+fn syscall(number: u64) -> Option<&'static str> {
+    #[cfg(target_arch = "aarch64")]
+    use syscalls::aarch64::Sysno;
+    #[cfg(target_arch = "x86_64")]
+    use syscalls::x86_64::Sysno;
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    return Some(Sysno::new(usize::try_from(number).ok()?)?.name());
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = number;
+        None
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(four).to_string());
+    }
+    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(Ipv6Addr::from(sixteen).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(what: HostName, number: u64) -> Option<String> {
+        Names::new().find(what, &[], number).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn what_every_host_has_is_found() {
+        assert_eq!(find(HostName::Interface, 1).as_deref(), Some("lo"));
+        assert_eq!(find(HostName::User, 0).as_deref(), Some("root"));
+        assert_eq!(find(HostName::Protocol, 6).as_deref(), Some("TCP"));
+        let read = u64::try_from(libc::SYS_read).unwrap();
+        assert_eq!(find(HostName::Syscall, read).as_deref(), Some("read"));
+        let bytes = [10, 0, 0, 1];
+        let four = Names::new().find(HostName::Address, &bytes, 0).unwrap();
+        assert_eq!(&*four, "10.0.0.1");
+        let six = Names::new().find(HostName::Address, &Ipv6Addr::LOCALHOST.octets(), 0).unwrap();
+        assert_eq!(&*six, "::1");
+    }
+
+    #[test]
+    fn what_nobody_has_stays_a_number() {
+        for what in [HostName::Interface, HostName::Cgroup, HostName::User, HostName::Syscall] {
+            assert_eq!(find(what, u64::MAX), None, "{what:?}");
+            assert_eq!(find(what, 0xffff_0000), None, "{what:?}");
+        }
+        assert_eq!(find(HostName::Protocol, 253), None);
+        assert_eq!(Names::new().find(HostName::Address, &[1, 2], 0), None);
+    }
+}
