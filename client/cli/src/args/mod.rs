@@ -22,7 +22,7 @@ pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
 pub(crate) use map::{CreateArgs, DumpArgs, MapCommand};
 pub(crate) use object::{LoadArgs, ObjectCommand};
-pub(crate) use watch::{CountersArgs, WatchCommand};
+pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};
 
 /// Read, write and watch eBPF maps through a bpfgate agent, without a capability.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ pub(crate) enum Noun {
     /// Where programs are attached
     #[command(subcommand)]
     Link(LinkCommand),
-    /// Numbers in maps as they change
+    /// Numbers in maps as they change, records as they are written
     #[command(subcommand)]
     Watch(WatchCommand),
     /// The agent, and who you are to it

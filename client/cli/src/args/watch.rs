@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bpfgate_client::parse_selector;
+use bpfgate_client::name::MapRef;
 use bpfgate_client::v1::CounterSelector;
+use bpfgate_client::{EventFilter, parse_selector};
 use clap::{Args, Subcommand};
 
 use crate::board::Sort;
@@ -13,6 +14,8 @@ use crate::values::duration;
 pub(crate) enum WatchCommand {
     /// Follow counters: a live table on a terminal, lines elsewhere
     Counters(CountersArgs),
+    /// Follow the records that programs write into a ring buffer or a perf buffer
+    Events(EventsArgs),
 }
 
 const SELECTOR_HELP: &str = "\
@@ -60,4 +63,33 @@ pub(crate) struct CountersArgs {
     /// End with exit code 5 when the connection is lost, instead of waiting for the agent
     #[arg(long)]
     pub(crate) no_reconnect: bool,
+}
+
+const EVENTS_HELP: &str = "\
+Whoever watches first gets what waited in the buffer; others get what comes. Of a perf buffer the
+times are those of the agent's reading; -o jsonl and csv also have the kernel's, as monotonic_ns.
+
+What is lost on the way is told on standard error. ^C, --count and --duration end a watch with exit
+code 0, and so does the end of the map.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EVENTS_HELP)]
+pub(crate) struct EventsArgs {
+    /// OBJECT/MAP, MAP, id:N or pin:PATH
+    pub(crate) map: MapRef,
+    /// What the records are: a type of the map's object, as in "struct exec_event"
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) record_type: Option<String>,
+    /// Only records in which a field has this value; all of them, if given again
+    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    pub(crate) filters: Vec<EventFilter>,
+    /// End after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// End after this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Bytes that may wait at the agent before records are lost [default: the agent's]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) queue_bytes: Option<u64>,
 }

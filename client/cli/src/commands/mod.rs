@@ -2,6 +2,7 @@
 //! they end print as they go.
 
 mod agent;
+mod events;
 mod link;
 mod map;
 mod object;

@@ -24,7 +24,13 @@ use crate::spark::Bars;
 const REDRAW: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context, command: WatchCommand) -> Answer {
-    let WatchCommand::Counters(args) = command;
+    match command {
+        WatchCommand::Counters(args) => counters(context, args).await,
+        WatchCommand::Events(args) => super::events::run(context, args).await,
+    }
+}
+
+async fn counters(context: &Context, args: CountersArgs) -> Answer {
     let options = WatchOptions {
         once: args.once,
         interval: Some(args.interval),

@@ -3,6 +3,7 @@
 
 mod bpftool;
 mod callers;
+mod events;
 mod failures;
 mod maps;
 mod objects;
