@@ -67,6 +67,20 @@ impl Objects {
         Ok(())
     }
 
+    /// How often the programs of an object, or all of them, ran and for how long. `enable` has the
+    /// agent turn the kernel's statistics on, until nobody has asked for them for a while:
+    /// [`v1::GetProgramStatsResponse::lease`] says how long.
+    pub async fn program_stats(
+        &self,
+        object: Option<&str>,
+        enable: bool,
+    ) -> Result<v1::GetProgramStatsResponse, Error> {
+        let call = self.client.call("GetProgramStats");
+        let object = object.unwrap_or_default().to_owned();
+        let request = call.request(v1::GetProgramStatsRequest { object, enable });
+        call.answer(self.rpc().get_program_stats(request).await)
+    }
+
     async fn load(
         &self,
         header: v1::LoadObjectHeader,

@@ -12,6 +12,7 @@ mod output;
 mod pin;
 mod sockets;
 mod specimen;
+mod stats;
 mod target;
 mod uprobe;
 
@@ -26,6 +27,7 @@ pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
 pub use sockets::socket;
 pub use specimen::{Specimen, specimen};
+pub use stats::enable_stats;
 pub use target::{Rate, Target, XdpMode};
 
 pub use crate::elf::Direction;
@@ -152,6 +154,9 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The kernel does not count programs' runs.
+    #[error("could not turn the kernel's statistics of programs on")]
+    EnableStats(#[source] io::Error),
     /// The host lacks something that the act needs.
     #[error("{0}")]
     Host(String),

@@ -38,6 +38,14 @@ pub enum Error {
         /// What there is.
         hint: String,
     },
+    /// The kernel did not say what it counted of a program.
+    #[error("could not read the statistics of program {name}")]
+    ProgramStats {
+        /// Its name.
+        name: ProgramName,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No such link.
     #[error("there is no link {0}")]
     NoLink(u64),

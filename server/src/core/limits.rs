@@ -55,6 +55,8 @@ pub struct Limits {
     pub perf_buffer_bytes: u64,
     /// Bytes of one message, either way.
     pub max_message_bytes: u64,
+    /// Seconds that the kernel's statistics of programs stay on behind the last request for them.
+    pub program_stats_seconds: u64,
     /// Seconds in which a new connection must say its first word.
     pub preface_seconds: u64,
     /// Seconds without a sign of life before a connection is asked for one.
@@ -89,6 +91,7 @@ impl Default for Limits {
             max_event_memory_bytes: 256 << 20,
             perf_buffer_bytes: 256 << 10,
             max_message_bytes: 16 << 20,
+            program_stats_seconds: 30,
             preface_seconds: 10,
             keepalive_seconds: 60,
             stall_seconds: 60,

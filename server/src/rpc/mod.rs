@@ -23,7 +23,7 @@ mod watch_codec;
 mod watch_wire;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::MapRef;
 use bpfgate_proto::v1::agent_service_server::AgentServiceServer;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 
-use crate::core::{Error, Map, Registry};
+use crate::core::{Error, Map, Registry, StatsLease};
 use crate::elf::Parser;
 use crate::events::EventHub;
 use crate::watch::Hub;
@@ -70,6 +70,7 @@ pub struct Shared {
     pub stopping: CancellationToken,
     streams: Arc<Semaphore>,
     loads: Semaphore,
+    stats: StatsLease,
 }
 
 impl Shared {
@@ -85,7 +86,8 @@ impl Shared {
         let limits = registry.limits();
         let streams = Arc::new(Semaphore::new(limits.max_streams as usize));
         let loads = Semaphore::new(limits.max_loads as usize);
-        Self { registry, hub, events, parser, identity, stopping, streams, loads }
+        let stats = StatsLease::new(Duration::from_secs(limits.program_stats_seconds));
+        Self { registry, hub, events, parser, identity, stopping, streams, loads, stats }
     }
 
     /// A map by its reference. A name is found at once; others ask the kernel.

@@ -1,6 +1,8 @@
 //! Messages of ProgramService to the core's types and back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::{MapRef, ObjectName};
 use bpfgate_proto::v1 as pb;
@@ -13,6 +15,7 @@ use super::status::invalid;
 use crate::broker::{Direction, Rate, Target, XdpMode, program_type_name};
 use crate::core::{Error, Link, Object, Program};
 use crate::elf::GlobalValue;
+use crate::sys::ProgramStats;
 
 /// An object's name as a request has it.
 pub(super) fn object_name(text: &str) -> Result<ObjectName, Status> {
@@ -59,6 +62,31 @@ fn program_message(program: &Program) -> pb::Program {
         r#type: program_type_name(loaded.kind.prog_type).to_owned(),
         section: loaded.section.clone(),
         instructions: loaded.info.instructions,
+    }
+}
+
+/// `lease`: for how long the agent keeps the statistics on.
+pub(super) fn stats_message(
+    programs: &[(Arc<Program>, ProgramStats)],
+    lease: Option<Duration>,
+    sysctl: bool,
+) -> pb::GetProgramStatsResponse {
+    let message = |(program, stats): &(Arc<Program>, ProgramStats)| {
+        let ProgramStats { run_count, run_time_ns, recursion_misses } = *stats;
+        pb::ProgramStats {
+            program: program.name.to_string(),
+            id: program.loaded.info.id,
+            r#type: program_type_name(program.loaded.kind.prog_type).to_owned(),
+            run_count,
+            run_time_ns,
+            recursion_misses,
+        }
+    };
+    pb::GetProgramStatsResponse {
+        programs: programs.iter().map(message).collect(),
+        read_at: Some(timestamp(SystemTime::now())),
+        enabled: lease.is_some() || sysctl,
+        lease: lease.and_then(|lease| lease.try_into().ok()),
     }
 }
 

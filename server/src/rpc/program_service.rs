@@ -8,9 +8,11 @@ use bpfgate_proto::v1::program_service_server::ProgramService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::labels_from;
-use super::program_convert::{link_message, object_message, object_name, target_from};
+use super::program_convert::{
+    link_message, object_message, object_name, stats_message, target_from,
+};
 use super::{Shared, blocking, upload};
-use crate::core::Error;
+use crate::core::{Error, stats_sysctl};
 
 /// ProgramService on the agent's registry.
 #[derive(Clone)]
@@ -93,5 +95,24 @@ impl ProgramService for Programs {
         let links = self.0.registry.links(object.as_ref());
         let links = links.iter().map(|link| link_message(link)).collect();
         Ok(Response::new(pb::ListLinksResponse { links }))
+    }
+
+    async fn get_program_stats(
+        &self,
+        request: Request<pb::GetProgramStatsRequest>,
+    ) -> Result<Response<pb::GetProgramStatsResponse>, Status> {
+        let pb::GetProgramStatsRequest { object, enable } = request.into_inner();
+        let object = if object.is_empty() { None } else { Some(object_name(&object)?) };
+        let shared = self.0.clone();
+        let stats = blocking(move || {
+            // Who names an object that is not there turns nothing on.
+            let mut programs = shared.registry.program_stats(object.as_ref())?;
+            if enable {
+                shared.stats.renew()?;
+                programs = shared.registry.program_stats(object.as_ref())?;
+            }
+            Ok(stats_message(&programs, shared.stats.left(), stats_sysctl()))
+        });
+        Ok(Response::new(stats.await?))
     }
 }

@@ -109,6 +109,7 @@ fn shape(error: Error) -> Shape {
         Error::NoProgram { name, hint: _ } => {
             Shape::new(C::NotFound, "NO_SUCH_PROGRAM").with("program", name)
         }
+        Error::ProgramStats { name, source } => kernel_shape(&source).with("program", name),
         Error::NoLink(id) => Shape::new(C::NotFound, "NO_SUCH_LINK").with("link", id),
         Error::NoBuiltin { name, known: _ } => {
             Shape::new(C::NotFound, "NO_SUCH_BUILTIN").with("builtin", name)
@@ -253,6 +254,7 @@ fn broker_shape(error: broker::Error) -> Shape {
             shape.with("program_type", program_type).with("goes_to", goes_to)
         }
         broker::Error::Attach { target, source } => kernel_shape(&source).with("target", target),
+        broker::Error::EnableStats(source) => kernel_shape(&source),
         broker::Error::Host(_) => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
     }
 }

@@ -146,6 +146,10 @@ attrs! {
         log_level: u32,
         log_true_size: u32,
     }
+    /// `BPF_ENABLE_STATS`.
+    EnableStats {
+        stats_type: u32,
+    }
     /// `BPF_LINK_CREATE`. What `extra` means depends on the attach type.
     LinkCreate {
         prog_fd: u32,

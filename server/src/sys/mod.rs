@@ -37,13 +37,15 @@ pub use attr::ObjName;
 pub use batch::{BatchRead, BatchRefused};
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use element::Access;
-pub use info::{MapInfo, ProgramInfo, link_id, map_info, map_memory, program_info};
+pub use info::{
+    MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,
+};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id};
 pub use perf::{PerfEvent, perf_event_open};
 pub use perfbuf::PerfBuffer;
 pub use pin::{obj_get, obj_pin, open_beneath};
-pub use program::{ProgramAttr, prog_load};
+pub use program::{ProgramAttr, enable_stats, prog_load};
 pub use records::{ReadLimits, Records, Stopped};
 pub use ringbuf::RingBuffer;
 pub use sign::Sign;
@@ -76,6 +78,7 @@ enum Command {
     MapUpdateBatch = 26,
     MapDeleteBatch = 27,
     LinkCreate = 28,
+    EnableStats = 32,
 }
 
 /// An attribute block of bpf(2).

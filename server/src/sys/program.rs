@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::attr::ProgLoad;
+use super::attr::{EnableStats, ProgLoad};
 use super::map::raw;
 use super::{Command, ObjName, bpf_fd};
 
@@ -70,6 +70,15 @@ pub fn prog_load(attr: &ProgramAttr<'_>, log: Option<&mut [u8]>) -> io::Result<O
     // SAFETY: every pointer is good for the count beside it, the licence ends with a NUL, and the
     // kernel writes at most log_size bytes of the log; on success a descriptor is made.
     unsafe { bpf_fd(Command::ProgLoad, &mut block) }
+}
+
+/// `BPF_ENABLE_STATS` for run counts and times: they are on as long as the descriptor is open.
+pub fn enable_stats() -> io::Result<OwnedFd> {
+    /// `BPF_STATS_RUN_TIME`.
+    const RUN_TIME: u32 = 0;
+    let mut block = EnableStats { stats_type: RUN_TIME };
+    // SAFETY: the block has no pointers; on success a descriptor is made.
+    unsafe { bpf_fd(Command::EnableStats, &mut block) }
 }
 
 fn u32_len(len: usize) -> u32 {

@@ -1,11 +1,12 @@
 //! `bpfgate object`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bpfgate_client::name::ObjectName;
 use clap::{Args, Subcommand};
 
-use crate::values::{MapCounter, Pair, label, pair};
+use crate::values::{MapCounter, Pair, duration, label, pair};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ObjectCommand {
@@ -21,6 +22,17 @@ pub(crate) enum ObjectCommand {
     Show {
         /// Of the object
         name: ObjectName,
+    },
+    /// Show how often programs ran and how long that took
+    ///
+    /// The kernel counts only while its statistics are on: with --for, or with the sysctl
+    /// kernel.bpf_stats_enabled.
+    Stats {
+        /// Only the programs of this object
+        name: Option<ObjectName>,
+        /// Turn the kernel's statistics on for so long and show what was counted in it
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        time: Option<Duration>,
     },
     /// Detach an object's programs and forget its programs and maps
     Unload {

@@ -6,6 +6,7 @@ mod events;
 mod link;
 mod map;
 mod object;
+mod program_stats;
 mod watch;
 
 use crate::args::Noun;

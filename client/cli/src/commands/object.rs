@@ -10,7 +10,7 @@ use bpfgate_client::value::json_to_value;
 use bpfgate_client::{Code, Error};
 use serde_json::json;
 
-use super::Answer;
+use super::{Answer, program_stats};
 use crate::args::{LoadArgs, ObjectCommand};
 use crate::context::{Context, suggest};
 use crate::describe;
@@ -30,6 +30,9 @@ pub(super) async fn run(context: &Context, command: ObjectCommand) -> Answer {
             Ok(object) => Ok(Some(show(object))),
             Err(error) => Err(context.no_such_object(error, &name).await),
         },
+        ObjectCommand::Stats { name, time } => {
+            Ok(Some(program_stats::show(context, name.as_ref(), time).await?))
+        }
         ObjectCommand::Unload { name } => match objects.unload(name.as_str()).await {
             Ok(()) => Ok(None),
             Err(error) => Err(context.no_such_object(error, &name).await),
