@@ -22,6 +22,10 @@ objects! {
     EVENTS = "events";
     /// Maps whose slots lead to programs, devices, CPUs, cgroups and maps, and who goes there.
     REFERENCES = "references";
+    /// Maps that the kernel makes with BTF only: storage, and values with spin locks; no programs.
+    SPECIAL = "special";
+    /// A map of type `struct_ops`, for bpftool.
+    CONGESTION = "congestion";
     /// A program that the verifier refuses.
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.

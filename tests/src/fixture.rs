@@ -65,6 +65,27 @@ impl NewMap {
         self
     }
 
+    /// Whose values are maps like this one.
+    #[must_use]
+    pub fn inner(mut self, inner: MapSpec) -> Self {
+        self.spec().inner = Some(Box::new(inner));
+        self
+    }
+
+    /// With this `map_extra`, whose meaning depends on the type.
+    #[must_use]
+    pub fn extra(mut self, extra: u64) -> Self {
+        self.spec().map_extra = extra;
+        self
+    }
+
+    /// With its memory there.
+    #[must_use]
+    pub fn numa_node(mut self, node: u32) -> Self {
+        self.spec().numa_node = Some(node);
+        self
+    }
+
     /// With keys of this type.
     #[must_use]
     pub fn key(mut self, ty: Type) -> Self {

@@ -116,8 +116,8 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
         freeze: writes && probe::freeze(map),
         pin: owned,
         watch_counters: iterate && kind::has_counters(map_type),
-        // Reading takes records out.
-        watch_events: takes && kind::has_events(map_type),
+        // Reading takes records out, or fills the slots.
+        watch_events: owned && access.read && access.write && kind::has_events(map_type),
         lock: reads && probe::lock(map),
         mmap: false,
     }

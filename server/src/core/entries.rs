@@ -339,3 +339,58 @@ pub(super) fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Resul
     }
     attempt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker;
+    use crate::core::{About, Identity};
+
+    type Expected = fn(&Error) -> bool;
+
+    #[test]
+    fn an_errno_means_what_it_means_for_the_type() {
+        const HASH: u32 = 1;
+        const ARRAY: u32 = 2;
+        const TRIE: u32 = 11;
+        let map = |map_type| {
+            let sys = broker::specimen(map_type).unwrap().map;
+            Map::new(Identity::Adopted("m".to_owned()), sys, About::default())
+        };
+        let (inside, past) = ([0; 4], 7_u32.to_ne_bytes());
+        let cases: [(u32, [u8; 4], i32, Expected); 10] = [
+            (HASH, inside, libc::ENOENT, |e| matches!(e, Error::NoKey { .. })),
+            (HASH, inside, libc::EEXIST, |e| matches!(e, Error::KeyExists { .. })),
+            (HASH, inside, libc::E2BIG, |e| matches!(e, Error::Full { max_entries: 1, .. })),
+            (TRIE, inside, libc::ENOSPC, |e| matches!(e, Error::Full { .. })),
+            (ARRAY, past, libc::E2BIG, |e| matches!(e, Error::OutOfRange { index: 7, .. })),
+            (ARRAY, past, libc::ENOENT, |e| matches!(e, Error::OutOfRange { .. })),
+            (HASH, inside, libc::EPERM, |e| matches!(e, Error::Frozen { .. })),
+            // What a lock says that was not to be had after many tries.
+            (HASH, inside, libc::EBUSY, |e| matches!(e, Error::Busy { .. })),
+            (HASH, inside, libc::EDEADLK, |e| matches!(e, Error::Busy { .. })),
+            (HASH, inside, ENOTSUPP, |e| matches!(e, Error::Unsupported { .. })),
+        ];
+        for (map_type, key, errno, expected) in cases {
+            let error = map(map_type).entry_error("try", &key, io::Error::from_raw_os_error(errno));
+            assert!(expected(&error), "{map_type} {errno}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn contention_is_waited_out_for_a_while() {
+        let busy = || Err(io::Error::from_raw_os_error(libc::EBUSY));
+        let mut tries = 0;
+        let fourth = retrying(|| {
+            tries += 1;
+            if tries < 4 { busy() } else { Ok(()) }
+        });
+        assert!(fourth.is_ok() && tries == 4);
+        let mut tries = 0;
+        let never = retrying(|| {
+            tries += 1;
+            busy()
+        });
+        assert!(never.is_err_and(|error| is_contention(&error)) && tries > 4);
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Error;
+use super::footprint::worst_bytes;
 use crate::broker::MapRequest;
-use crate::sys;
 
 /// What the agent grants at most.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,50 +123,21 @@ impl Limits {
     }
 }
 
-/// What a map can need when it is full, to the nearest page or so.
-fn worst_bytes(map: &MapRequest) -> u64 {
-    /// `struct htab_elem` and its bucket.
-    const ENTRY_OVERHEAD: u64 = 64;
-    use aya_obj::generated::bpf_map_type as types;
-    let is = |kinds: &[types]| kinds.iter().any(|&kind| kind as u32 == map.map_type);
-    if is(&[types::BPF_MAP_TYPE_RINGBUF, types::BPF_MAP_TYPE_USER_RINGBUF]) {
-        return map.max_entries.into();
-    }
-    if is(&[types::BPF_MAP_TYPE_ARENA]) {
-        return u64::from(map.max_entries) * rustix::param::page_size() as u64;
-    }
-    let value = u64::from(map.value_size).next_multiple_of(8);
-    let per_cpu = is(&[
-        types::BPF_MAP_TYPE_PERCPU_ARRAY,
-        types::BPF_MAP_TYPE_PERCPU_HASH,
-        types::BPF_MAP_TYPE_LRU_PERCPU_HASH,
-    ]);
-    let value = if per_cpu { value * sys::possible_cpus() as u64 } else { value };
-    let entry = if is(&[types::BPF_MAP_TYPE_ARRAY, types::BPF_MAP_TYPE_PERCPU_ARRAY]) {
-        value
-    } else {
-        value + u64::from(map.key_size).next_multiple_of(8) + ENTRY_OVERHEAD
-    };
-    entry.saturating_mul(map.max_entries.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_map_is_charged_at_its_worst() {
-        let hash = MapRequest {
+        let small = MapRequest {
             map_type: 1,
             key_size: 4,
             value_size: 8,
             max_entries: 1000,
             ..MapRequest::default()
         };
-        assert_eq!(worst_bytes(&hash), 80_000);
-        let array = MapRequest { map_type: 2, value_size: 1 << 30, max_entries: 8, ..hash };
+        Limits::default().check_map(&small).unwrap();
+        let array = MapRequest { map_type: 2, value_size: 1 << 30, max_entries: 8, ..small };
         assert!(Limits::default().check_map(&array).is_err());
-        let largest = MapRequest { max_entries: u32::MAX, value_size: u32::MAX, ..array };
-        assert!(worst_bytes(&largest) > 1 << 60);
     }
 }

@@ -47,6 +47,8 @@ pub struct About {
     pub records: RecordTypes,
     /// For a map of maps: what every inner map looks like.
     pub inner: Option<Box<MapRequest>>,
+    /// Where its memory is, if somebody said.
+    pub numa_node: Option<u32>,
 }
 
 /// A map in the kernel that requests can reach.

@@ -6,6 +6,7 @@ mod capability;
 mod entries;
 mod error;
 mod finder;
+mod footprint;
 mod iterate;
 mod kind;
 mod limits;

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::OnceLock;
 
-use tracing::warn;
+use tracing::debug;
 
 use crate::broker::{self, Specimen};
 use crate::sys::{self, ENOTSUPP, UpdateFlags};
@@ -49,7 +49,7 @@ pub(super) fn type_answers(map: &sys::Map) -> TypeAnswers {
         // Not kept: what is missing now may be there the next time.
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            warn!(map_type, %error, cause, "no map of this type to learn from");
+            debug!(map_type, %error, cause, "no map of this type to learn from");
             let lookup = lookup(map).unwrap_or(false);
             TypeAnswers { lookup, next_key: next_key(map), ..TypeAnswers::default() }
         }

@@ -139,6 +139,7 @@ impl Registry {
     pub fn create_map(&self, create: CreateMap) -> Result<Arc<Map>, Error> {
         let CreateMap { request, name, mut about } = create;
         about.inner.clone_from(&request.inner);
+        about.numa_node = request.numa_node;
         if let Some(object) = name.object() {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });

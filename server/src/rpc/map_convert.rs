@@ -120,7 +120,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
             value_size: info.value_size,
             max_entries: info.max_entries,
             flags: info.flags,
-            numa_node: None,
+            numa_node: map.about().numa_node,
             map_extra: info.map_extra,
             inner: map.about().inner.as_deref().map(|inner| Box::new(spec_message(inner))),
         }),

@@ -291,7 +291,7 @@ async fn what_is_beyond_a_limit_is_refused_before_it_costs_anything() {
     let client = agent.client().await;
     let maps = client.maps();
     let large = maps.create(NewMap::array("large").entries(1_000_000).request()).await;
-    let error = refused(large, Code::ResourceExhausted, &["map large", "8000000", "1000000"]);
+    let error = refused(large, Code::ResourceExhausted, &["map large", "8004096", "1000000"]);
     assert_eq!(error.reason.as_deref(), Some("TOO_LARGE"));
     let largest = NewMap::hash("largest").sizes(u32::MAX, u32::MAX).entries(u32::MAX);
     refused(maps.create(largest.request()).await, Code::ResourceExhausted, &["map largest"]);

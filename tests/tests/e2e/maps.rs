@@ -76,7 +76,8 @@ async fn a_type_without_entries_says_what_it_lacks() {
     let agent = Agent::spawn();
     let client = agent.client().await;
     let map = NewMap::new("ring", MapType::Ringbuf).sizes(0, 0).entries(4096).make(&client).await;
-    let can = Capabilities { freeze: true, pin: true, ..Capabilities::default() };
+    let can =
+        Capabilities { freeze: true, pin: true, watch_events: true, ..Capabilities::default() };
     assert_eq!(map.capabilities, Some(can));
     let maps = client.maps();
     let cpu = bpfgate_client::CpuMode::Each;

@@ -1,0 +1,114 @@
+//! Values with a spin lock: nobody sees half of one, and nobody sees the lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpfgate_client::{Client, Code, CpuMode, UpdateMode};
+use bpfgate_tests::calls::load;
+use bpfgate_tests::{Agent, NewMap, bpftool, elf, refused};
+
+/// As in `bpf/special.bpf.c`: `before`, the lock, `middle`, then many words.
+const SIZE: usize = 16 + 1022 * 8;
+const LOCK: std::ops::Range<usize> = 8..12;
+const KEY: [u8; 4] = [0; 4];
+
+/// A value that is the same byte all over.
+fn all(byte: u8) -> Vec<u8> {
+    vec![byte; SIZE]
+}
+
+/// The byte that a value is made of, if it is one: `None` for a value of two halves.
+fn of_one_piece(value: &[u8]) -> Option<u8> {
+    let first = value[0];
+    let whole = value.iter().enumerate().all(|(at, &b)| b == first || LOCK.contains(&at));
+    whole.then_some(first)
+}
+
+async fn locked(client: &Client) -> [&'static str; 2] {
+    load(client, "special", elf::SPECIAL).await;
+    ["special/locked_array", "special/locked_hash"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_locks_bytes_read_as_zero_and_are_not_written() {
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    for name in locked(&client).await {
+        let map = client.maps().get(name).await.unwrap();
+        assert_eq!(map.spec.as_ref().unwrap().value_size as usize, SIZE);
+        let can = map.capabilities.unwrap();
+        // The kernel freezes no map with a lock.
+        assert!(can.lock && can.update && !can.freeze, "{name}: {can:?}");
+        let error = client.maps().freeze(name).await;
+        refused(error, Code::Unimplemented, &["no freeze", "lookup, update"]);
+        for maps in [client.maps(), client.maps().unlocked()] {
+            maps.update(name, KEY, all(0xff), UpdateMode::Any).await.unwrap();
+            let mut want = all(0xff);
+            want[LOCK].fill(0);
+            assert_eq!(maps.lookup(name, KEY, CpuMode::Each).await.unwrap()[..], want, "{name}");
+            assert_eq!(bpftool::lookup(map.id, &KEY).unwrap().values, [want.clone()]);
+        }
+        // The lock is free: the next to take it does not wait for ever.
+        client.maps().update(name, KEY, all(1), UpdateMode::Exist).await.unwrap();
+        let there = client.maps().update(name, KEY, all(2), UpdateMode::Noexist).await;
+        refused(there, Code::AlreadyExists, &[name]);
+        if can.lookup_and_delete {
+            let taken = client.maps().lookup_and_delete(name, KEY, CpuMode::Each).await.unwrap();
+            assert_eq!(of_one_piece(&taken), Some(1));
+            assert_eq!(taken[LOCK], [0; 4]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_under_a_lock_is_never_seen_half_written() {
+    const WRITES: u32 = 250;
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    for name in locked(&client).await {
+        client.maps().update(name, KEY, all(1), UpdateMode::Any).await.unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let writers = [1, 2].map(|byte| {
+            let maps = client.maps();
+            tokio::spawn(async move {
+                for _ in 0..WRITES {
+                    maps.update(name, KEY, all(byte), UpdateMode::Exist).await.unwrap();
+                }
+            })
+        });
+        let readers = [0, 1].map(|_| {
+            let (maps, done) = (client.maps(), done.clone());
+            tokio::spawn(async move {
+                let mut reads = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let value = maps.lookup(name, KEY, CpuMode::Each).await.unwrap();
+                    let piece = of_one_piece(&value);
+                    assert!(piece.is_some(), "{name}: a torn value after {reads} reads");
+                    reads += 1;
+                }
+                reads
+            })
+        });
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            assert!(reader.await.unwrap() > 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unlocked_is_without_effect_where_there_is_no_lock() {
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    let made = NewMap::hash("plain").make(&client).await;
+    assert!(!made.capabilities.unwrap().lock);
+    for maps in [client.maps(), client.maps().unlocked()] {
+        maps.update("plain", KEY, [1; 8], UpdateMode::Any).await.unwrap();
+        assert_eq!(maps.lookup("plain", KEY, CpuMode::Each).await.unwrap()[..], [1; 8]);
+        let taken = maps.lookup_and_delete("plain", KEY, CpuMode::Each).await.unwrap();
+        assert_eq!(taken[..], [1; 8]);
+    }
+}
