@@ -22,6 +22,10 @@ pub enum Feature {
     Tcx,
     /// The unified hierarchy, mounted somewhere.
     CgroupV2,
+    /// Entries that belong to files.
+    InodeStorage,
+    /// Entries that belong to processes.
+    TaskStorage,
 }
 
 impl fmt::Display for Feature {
@@ -33,6 +37,8 @@ impl fmt::Display for Feature {
             Self::Lsm => "LSM programs",
             Self::Tcx => "tcx",
             Self::CgroupV2 => "cgroup v2",
+            Self::InodeStorage => "inode storage",
+            Self::TaskStorage => "task storage",
         })
     }
 }
@@ -46,6 +52,8 @@ impl Feature {
             Self::Tracing => loads(PROG_TYPE_TRACING, TRACE_FENTRY),
             Self::Lsm => loads(PROG_TYPE_LSM, LSM_MAC),
             Self::Tcx => since(6, 6),
+            Self::InodeStorage => storage("bpf_fd_inode_storage_lookup_elem"),
+            Self::TaskStorage => storage("bpf_pid_task_storage_lookup_elem"),
             Self::CgroupV2 => {
                 let mounted = cgroup2();
                 mounted.map(|_| ()).ok_or_else(|| "no cgroup2 is mounted".to_owned())
@@ -62,6 +70,15 @@ pub fn cgroup2() -> Option<String> {
         let (path, kind) = (words.next()?, words.next()?);
         (kind == "cgroup2").then(|| path.to_owned())
     })
+}
+
+/// Such a map's functions are in a kernel that has it.
+fn storage(symbol: &str) -> Result<(), String> {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    if symbols.lines().any(|line| line.ends_with(symbol)) {
+        return Ok(());
+    }
+    Err(format!("this kernel has no {symbol} (CONFIG_BPF_LSM)"))
 }
 
 fn event_source(name: &str, option: &str) -> Result<(), String> {

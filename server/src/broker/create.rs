@@ -1,6 +1,7 @@
 //! Making maps.
 
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::Error;
 use crate::sys::{self, MapAttr, MapBtf, ObjName};
@@ -52,7 +53,7 @@ pub fn create_map(request: &MapRequest, btf: Option<BorrowedFd<'_>>) -> Result<s
         numa_node: request.numa_node.unwrap_or(0),
         map_extra: request.map_extra,
         name: ObjName::new(&request.name),
-        inner: inner.as_ref().map(std::os::fd::AsFd::as_fd),
+        inner: inner.as_ref().map(sys::Map::as_fd),
         btf: btf.zip(request.btf_types).map(|(fd, (key_type_id, value_type_id))| MapBtf {
             fd,
             key_type_id,
@@ -67,4 +68,33 @@ pub fn create_map(request: &MapRequest, btf: Option<BorrowedFd<'_>>) -> Result<s
         }
         created => created.map_err(failed),
     }
+}
+
+/// BTF that a map is to be made with, and that nothing else uses.
+#[derive(Debug)]
+pub struct OwnBtf {
+    /// As the kernel takes it.
+    pub blob: Vec<u8>,
+    /// Type ids of key and value in it.
+    pub types: (u32, u32),
+    /// Without it the map would be another one.
+    pub needed: bool,
+}
+
+/// Makes a map with BTF of its own; without, where the kernel does not take it and it is not
+/// needed.
+pub fn create_described(request: &MapRequest, btf: &OwnBtf) -> Result<sys::Map, Error> {
+    let failed = |source| Error::CreateMap { name: request.name.clone(), source };
+    let loaded = match sys::btf_load(&btf.blob) {
+        Ok(loaded) => loaded,
+        Err(source) if btf.needed => return Err(failed(source)),
+        Err(_) => return create_map(request, None),
+    };
+    let request = MapRequest { btf_types: Some(btf.types), ..request.clone() };
+    let map = create_map(&request, Some(loaded.as_fd()))?;
+    if btf.needed && map.info().btf_value_type_id == 0 {
+        // The kernel refused it with BTF and took it without.
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    }
+    Ok(map)
 }

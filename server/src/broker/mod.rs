@@ -19,7 +19,7 @@ mod uprobe;
 use std::io;
 
 pub use attach::{Attachment, attach};
-pub use create::{MapRequest, create_map};
+pub use create::{MapRequest, OwnBtf, create_described, create_map};
 pub use host::{cgroup, file, ifindex, ifname, process};
 pub use load::{Loaded, LoadedProgram, load, map_request, program_type_name};
 pub use open::{btf_of, open_id, open_pin};

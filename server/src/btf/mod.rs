@@ -1,4 +1,4 @@
-//! From BTF, which compilers write and the kernel keeps, to the types of the API.
+//! From BTF, which compilers write and the kernel keeps, to the types of the API, and back.
 //!
 //! The bytes may come from an uploaded object before the kernel has seen them, so nothing in them
 //! is trusted: no input makes this panic, recurse without end, or grow beyond a bound.
@@ -6,6 +6,7 @@
 mod hint;
 mod raw;
 mod types;
+mod write;
 
 use bpfgate_proto::value::{Display, Kind, Plan, Schema, SchemaSource, Type};
 
@@ -13,6 +14,7 @@ use raw::{Btf, Kind as RawKind};
 use types::Compiler;
 
 pub use hint::Tag;
+pub use write::{Written, write};
 
 /// Why BTF cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

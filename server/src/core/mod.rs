@@ -3,6 +3,7 @@
 
 mod batch;
 mod capability;
+mod described;
 mod entries;
 mod error;
 mod finder;

@@ -15,7 +15,7 @@ use tracing::info;
 use super::map::schema_of;
 use super::object::{Link, Object};
 use super::pins::Bpffs;
-use super::{About, Error, Identity, Labels, Limits, Map, shape};
+use super::{About, Error, Identity, Labels, Limits, Map, described};
 use crate::broker::{self, MapRequest, Target};
 
 /// Everything that the agent owns, under stable names.
@@ -144,13 +144,12 @@ impl Registry {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });
         }
-        shape::check(&request)?;
         self.limits.check_map(&request)?;
         {
             let state = self.read();
             state.check_map_names([&name], self.limits.max_maps)?;
         }
-        let sys = broker::create_map(&request, None)?;
+        let sys = described::make(&request, about.schema.as_ref())?;
         let identity = Identity::Owned { name: name.clone(), object: None };
         let map = Arc::new(Map::new(identity, sys, about));
         {

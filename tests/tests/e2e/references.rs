@@ -193,9 +193,10 @@ async fn an_inner_map_that_differs_is_told_in_what() {
     // Programs could write through ours what we may only read.
     let arguments = ["type", "array", "key", "4", "value", "8", "entries", "4", "name", "theirs"];
     let theirs = PinnedMap::create(agent.bpffs(), &arguments);
-    let theirs = Reference::map(format!("id:{}", theirs.id));
-    let update = maps.update("outer", slot(0), theirs, UpdateMode::Any).await;
+    let to = Reference::map(format!("id:{}", theirs.id));
+    let update = maps.update("outer", slot(0), to, UpdateMode::Any).await;
     refused(update, Code::PermissionDenied, &["only be read"]);
+    drop(theirs);
     drop(client);
     agent.stop();
 }

@@ -156,6 +156,8 @@ async fn an_xskmap_takes_xdp_sockets_and_tells_nothing() {
     let listener = agent.netns().within(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let update = maps.update("xsks", slot(0), inode(&listener), UpdateMode::Any).await;
     refused(update, Code::InvalidArgument, &["AF_XDP"]);
+    // A socket in an xskmap keeps the map.
+    drop([xsk, other]);
     drop(client);
     agent.stop();
 }
