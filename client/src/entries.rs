@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use tonic::Streaming;
 
+use crate::batch::typed_entries;
 use crate::error::{Call, Error};
 use crate::{CpuMode, EntryParts};
 
@@ -27,11 +28,13 @@ pub struct IterateOptions {
     pub resume_token: Bytes,
     /// Entries in a chunk, 1 to 65,536; 0 leaves it to the agent.
     pub batch_entries: u32,
+    /// Entries by the map's schema instead of bytes: [`Chunk::typed`].
+    pub typed: bool,
 }
 
 impl IterateOptions {
     pub(crate) fn into_request(self, map: &str) -> v1::IterateRequest {
-        let Self { parts, cpu, limit, resume_token, batch_entries } = self;
+        let Self { parts, cpu, limit, resume_token, batch_entries, typed } = self;
         v1::IterateRequest {
             map: map.to_owned(),
             parts: parts.into(),
@@ -39,7 +42,7 @@ impl IterateOptions {
             limit: limit.unwrap_or(0),
             resume_token,
             batch_entries,
-            typed: false,
+            typed,
         }
     }
 }
@@ -160,6 +163,10 @@ impl Chunk {
                 return Err(format!("{count} entries with {len} bytes of {what} at {stride} each"));
             }
         }
+        let typed = packed.typed_entries.len();
+        if typed > 0 && typed != count {
+            return Err(format!("{count} entries with {typed} typed ones"));
+        }
         Ok(Self { packed, strides })
     }
 
@@ -181,6 +188,12 @@ impl Chunk {
     /// All values back to back. Empty if they were not asked for.
     pub fn packed_values(&self) -> &Bytes {
         &self.packed.values
+    }
+
+    /// Key and value of each entry by the map's schema; a half that was not asked for is null.
+    /// Nothing unless [`IterateOptions::typed`] was set.
+    pub fn typed(&self) -> impl Iterator<Item = (serde_json::Value, serde_json::Value)> {
+        typed_entries(&self.packed.typed_entries)
     }
 
     pub(crate) fn into_packed(self) -> v1::PackedEntries {

@@ -156,6 +156,9 @@ impl Stream for Requests {
 
 /// Entries cut into messages that share their memory.
 fn parts(mut entries: v1::PackedEntries) -> impl Iterator<Item = v1::PackedEntries> {
+    if !entries.typed_entries.is_empty() {
+        entries.count = 0;
+    }
     let count = entries.count as usize;
     let stride = |bytes: &Bytes| bytes.len().checked_div(count).unwrap_or(0);
     let (key, value) = (stride(&entries.keys), stride(&entries.values));
@@ -208,7 +211,9 @@ mod tests {
         assert_eq!(parts(EntryBatch::default().entries).count(), 0);
         let one = serde_json::Value::from(1);
         let typed = EntryBatch::typed((0..300).map(|_| (one.clone(), one.clone())));
-        let lens: Vec<_> = parts(typed.entries).map(|part| part.typed_entries.len()).collect();
+        // As Iterate gives them: counted as well.
+        let typed = v1::PackedEntries { count: 300, ..typed.entries };
+        let lens: Vec<_> = parts(typed).map(|part| part.typed_entries.len()).collect();
         assert_eq!(lens, [256, 44]);
     }
 }

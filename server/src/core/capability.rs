@@ -119,6 +119,7 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
         // Reading takes records out, or fills the slots.
         watch_events: owned && access.read && access.write && kind::has_events(map_type),
         lock: reads && probe::lock(map),
+        // Known where the map is kept: see `mapped`.
         mmap: false,
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::kind::{is_indexed, is_sockmap, removes_blindly, type_name};
-use super::{Error, Map};
+use super::{Error, Map, mapped};
 use crate::sys::{ENOTSUPP, UpdateFlags};
 
 /// What to do with the values of a per-CPU map.
@@ -63,7 +63,9 @@ impl Map {
 
     /// The value of a key, in the lengths of the kernel.
     pub(super) fn read(&self, key: &[u8], value: &mut [u8], locking: Locking) -> io::Result<()> {
-        if self.locks(locking) {
+        if let Some(mapping) = self.mapped_at_once() {
+            mapped::read(mapping, key, value)
+        } else if self.locks(locking) {
             self.sys().lookup_locked(key, value)
         } else {
             self.sys().lookup(key, value)

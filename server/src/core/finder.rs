@@ -63,6 +63,8 @@ impl Finder {
     /// Looks the next keys up; whether that was all.
     pub fn find_slice(&mut self) -> Result<bool, Error> {
         let Found { map, keys, values, stride, found } = &mut self.found;
+        // For the lookups.
+        map.mapped();
         let until = keys.len().min(self.at + SLICE_MAX);
         let sums = self.cpu == CpuMode::Sum && map.sys().cpus().is_some();
         let mut scratch = vec![0; if sums { map.sys().value_len() } else { 0 }];

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::position::Position;
-use super::{CpuMode, Error, Map};
+use super::{CpuMode, Error, Locking, Map, mapped};
+use crate::sys::SharedValues;
 
 /// A larger batch gains nothing and holds the kernel longer.
 pub const BATCH_DEFAULT: usize = 4096;
@@ -49,6 +50,8 @@ pub struct IterateRequest {
     pub resume: Option<Position>,
     /// Entries to a chunk.
     pub batch: Option<usize>,
+    /// Never more than so many to a chunk, even where the kernel has to be asked for more.
+    pub chunk: Option<usize>,
 }
 
 /// Entries that were read together: `count` keys back to back, and as many values.
@@ -82,6 +85,8 @@ pub struct Reader {
     left: Option<u64>,
     position: Position,
     capacity: usize,
+    /// Entries that a chunk may have.
+    chunk: usize,
     ended: Option<Ended>,
 }
 
@@ -89,13 +94,14 @@ impl Reader {
     /// A pass that has not begun. Checks all that can be checked without reading.
     pub fn new(map: Arc<Map>, request: IterateRequest) -> Result<Self, Error> {
         map.require(map.capabilities().iterate, "iterate")?;
-        let IterateRequest { parts, cpu, limit, resume, batch } = request;
+        let IterateRequest { parts, cpu, limit, resume, batch, chunk } = request;
         if cpu == CpuMode::Sum && map.sys().cpus().is_some() {
             // Fails now rather than behind the first batch.
             map.sum(vec![0; map.sys().value_len()])?;
         }
         let entry = map.sys().key_len() + map.sys().value_len();
-        let wanted = batch.unwrap_or(BATCH_DEFAULT).clamp(1, BATCH_MAX);
+        let chunk = chunk.unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX / entry.max(1)).max(1);
+        let wanted = batch.unwrap_or(BATCH_DEFAULT).min(chunk).clamp(1, BATCH_MAX);
         let capacity = wanted.min((BUFFER_BYTES / entry.max(1)).max(1));
         let position = resume.unwrap_or_else(|| Position::start(&map));
         Ok(Self {
@@ -105,6 +111,7 @@ impl Reader {
             left: limit,
             capacity: capacity.max(position.again().min(BUFFER_BYTES_MAX / entry.max(1))),
             position,
+            chunk,
             ended: if limit == Some(0) { Some(Ended::Limit) } else { None },
         })
     }
@@ -158,8 +165,7 @@ impl Reader {
         let (key_len, value_len) = (self.map.sys().key_len(), self.map.sys().value_len());
         let skip = before.sent_of(&keys[..count * key_len], key_len);
         let wanted = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        let sendable = (CHUNK_BYTES_MAX / (key_len + value_len).max(1)).max(1);
-        let taken = (count - skip).min(wanted).min(sendable);
+        let taken = (count - skip).min(wanted).min(self.chunk);
         if skip + taken < count {
             // The rest of this batch is still to come.
             self.ended = None;
@@ -204,7 +210,9 @@ impl Reader {
             let capacity = self.capacity;
             let mut keys = BytesMut::zeroed(capacity * sizes.0);
             let mut values = BytesMut::zeroed(capacity * sizes.1);
-            let read = if self.map.capabilities().batch_lookup {
+            let read = if let Some(mapping) = self.map.clone().mapped() {
+                Ok(self.read_mapped(mapping, &mut keys, &mut values))
+            } else if self.map.capabilities().batch_lookup {
                 self.read_batch(&mut keys, &mut values)
             } else {
                 self.read_keys(&mut keys, &mut values)
@@ -233,10 +241,24 @@ impl Reader {
         self.map.entry_error("read", &[], source)
     }
 
+    fn read_mapped(
+        &mut self,
+        mapping: &SharedValues,
+        keys: &mut [u8],
+        values: &mut [u8],
+    ) -> (usize, bool) {
+        let started = self.position.started();
+        let mut cursor = self.position.cursor().to_vec();
+        let read = mapped::read_batch(mapping, started, &mut cursor, keys, values);
+        self.position = Position::at(&self.map, cursor);
+        read
+    }
+
     fn read_batch(&mut self, keys: &mut [u8], values: &mut [u8]) -> io::Result<(usize, bool)> {
         let started = self.position.started();
         let mut cursor = self.position.cursor().to_vec();
-        let batch = self.map.sys().lookup_batch(started, &mut cursor, keys, values)?;
+        let locked = self.map.locks(Locking::IfAny);
+        let batch = self.map.sys().lookup_batch(started, &mut cursor, keys, values, locked)?;
         self.position = Position::at(&self.map, cursor);
         Ok((batch.count, batch.end))
     }
@@ -253,7 +275,8 @@ impl Reader {
                 end = true;
                 break;
             }
-            match sys.lookup(key, &mut values[count * value_len..][..value_len]) {
+            let value = &mut values[count * value_len..][..value_len];
+            match self.map.read(key, value, Locking::IfAny) {
                 Ok(()) => count += 1,
                 // Gone between the two calls.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}

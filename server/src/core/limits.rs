@@ -33,6 +33,9 @@ pub struct Limits {
     pub max_links: u32,
     /// Bytes that one map may need at its worst.
     pub max_map_bytes: u64,
+    /// Bytes of one array that are read through memory that the kernel shares; a larger array is
+    /// read by system calls.
+    pub max_mapped_bytes: u64,
     /// Streams open at once, all callers together.
     pub max_streams: u32,
     /// Requests under way at once, all callers together.
@@ -80,6 +83,7 @@ impl Default for Limits {
             max_pins: 64,
             max_links: 1024,
             max_map_bytes: 4 << 30,
+            max_mapped_bytes: 1 << 30,
             max_streams: 4096,
             max_requests: 4096,
             max_connections: 4096,

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::map::schema_of;
 use super::object::{Object, Program};
 use super::registry::Registry;
-use super::{About, Error, Identity, Labels, Map, RecordTypes, kind};
+use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind};
 use crate::broker::{self, LoadedProgram, MapRequest, Target};
 use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
 use crate::watch::{CounterKind, CounterSpec};
@@ -76,8 +76,9 @@ impl Registry {
         let object_name = name.clone();
         // The verifier can take seconds. If the caller goes away meanwhile, what comes of it is
         // dropped unseen; otherwise it gets its name below.
+        let limits = self.limits().clone();
         let work = move || {
-            let made = load_plan(&object_name, &plan, &shared, counters, records)?;
+            let made = load_plan(&object_name, &plan, &shared, counters, records, &limits)?;
             Ok::<_, Error>((made, shared, plan.warnings))
         };
         let joined = tokio::task::spawn_blocking(work).await;
@@ -152,6 +153,7 @@ fn load_plan(
     shared: &BTreeMap<usize, Arc<Map>>,
     mut counters: BTreeMap<String, Vec<CounterSpec>>,
     records: &[MapRecords],
+    limits: &Limits,
 ) -> Result<Made, Error> {
     let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
     let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
@@ -177,7 +179,7 @@ fn load_plan(
         };
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
         let about = About { schema, counters, records, inner, ..About::default() };
-        maps.push(Arc::new(Map::new(identity, sys, about)));
+        maps.push(Arc::new(Map::new(identity, sys, about).mapped_within(limits)));
     }
     let programs = loaded
         .programs

@@ -10,6 +10,7 @@ use bpfgate_proto::value::{Plan, Schema};
 
 use super::RecordTypes;
 use super::capability::{self, Capabilities};
+use super::mapped::Shared;
 use super::pins::Pins;
 use crate::broker::MapRequest;
 use crate::watch::{CounterSpec, HostName};
@@ -64,6 +65,7 @@ pub struct Map {
     sum_plan: Plan,
     created_at: SystemTime,
     capabilities: Capabilities,
+    shared: Shared,
     pub(super) pins: Pins,
 }
 
@@ -96,8 +98,19 @@ impl Map {
             sum_plan,
             created_at,
             capabilities,
+            shared: Shared::default(),
             pins: Pins::default(),
         }
+    }
+
+    /// Values are read through memory that the kernel shares.
+    pub(super) fn share(&mut self, shared: Shared) {
+        self.shared = shared;
+        self.capabilities.mmap = true;
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// What it is called and whose it is.

@@ -13,6 +13,7 @@ mod kind;
 mod limits;
 mod loading;
 mod map;
+mod mapped;
 mod object;
 mod pins;
 mod position;

@@ -153,18 +153,18 @@ fn both(field: &'static str, other: &str) -> Error {
 }
 
 /// What typed values take as bytes, or bytes as typed values, can be far more than they were.
-struct Size {
+pub(super) struct Size {
     what: String,
     bytes: u64,
     most: u64,
 }
 
 impl Size {
-    fn new(what: String, most: u64) -> Self {
+    pub(super) fn new(what: String, most: u64) -> Self {
         Self { what, bytes: 0, most }
     }
 
-    fn add(&mut self, bytes: usize) -> Result<(), Error> {
+    pub(super) fn add(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes as u64;
         if self.bytes <= self.most {
             return Ok(());

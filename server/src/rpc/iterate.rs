@@ -7,12 +7,16 @@ use pb::iterate_end::Reason;
 use pb::iterate_response::Message;
 use tonic::Status;
 
+use super::batch::{Size, most};
 use super::map_convert::{cpu_mode, parts};
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
 use super::stint::Stint;
+use super::typed::typed_entry;
 use super::{Shared, blocking};
-use crate::core::{BATCH_MAX, Chunk, Ended, Error, IterateRequest, Map, Position, Reader};
+use crate::core::{
+    BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader,
+};
 
 /// Checks the request and starts reading.
 pub(super) fn start(
@@ -21,18 +25,27 @@ pub(super) fn start(
     wire: pb::IterateRequest,
 ) -> Result<Stream<pb::IterateResponse>, Status> {
     let incarnation = shared.identity.incarnation_number;
-    let request = request(&map, wire, incarnation)?;
+    let (request, shape) = request(&map, wire, incarnation, most(shared))?;
     let reader = Reader::new(map, request)?;
     let (outlet, stream) = shared.outlet()?;
-    tokio::spawn(run(reader, outlet, incarnation));
+    let pass = Pass { reader, shape, incarnation, sent: 0 };
+    tokio::spawn(run(pass, outlet));
     Ok(stream)
+}
+
+/// What the entries of a message look like.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Packed,
+    Typed { parts: Parts, cpu: CpuMode, most: u64 },
 }
 
 fn request(
     map: &Map,
     wire: pb::IterateRequest,
     incarnation: u64,
-) -> Result<IterateRequest, Status> {
+    most: u64,
+) -> Result<(IterateRequest, Shape), Status> {
     let pb::IterateRequest {
         map: _,
         parts: halves,
@@ -42,9 +55,7 @@ fn request(
         batch_entries,
         typed,
     } = wire;
-    if typed {
-        return Err(invalid("typed", "is not there yet: ask for bytes"));
-    }
+    let (parts, cpu) = (parts(halves)?, cpu_mode(cpu)?);
     let batch = batch_entries as usize;
     if batch > BATCH_MAX {
         let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
@@ -55,34 +66,59 @@ fn request(
     } else {
         Some(Position::from_token(&resume_token, map, incarnation)?)
     };
-    Ok(IterateRequest {
-        parts: parts(halves)?,
-        cpu: cpu_mode(cpu)?,
-        limit: (limit > 0).then_some(limit),
-        resume,
-        batch: (batch > 0).then_some(batch),
-    })
+    let (shape, chunk) = if typed {
+        (Shape::Typed { parts, cpu, most }, Some(typed_chunk(map, parts, cpu, most)?))
+    } else {
+        (Shape::Packed, None)
+    };
+    let limit = (limit > 0).then_some(limit);
+    let batch = (batch > 0).then_some(batch);
+    Ok((IterateRequest { parts, cpu, limit, resume, batch, chunk }, shape))
+}
+
+/// How many typed entries go into a message: names of fields and digits take many times the bytes
+/// that they stand for. Fails for a map without the types.
+fn typed_chunk(map: &Map, parts: Parts, cpu: CpuMode, most: u64) -> Result<usize, Error> {
+    /// Far below any limit of a message, and enough that messages cost nothing.
+    const BYTES: u64 = 1 << 20;
+    let (key, value) = (map.sys().key_len(), map.sys().value_len());
+    let mut longest = key + value;
+    for byte in [0, u8::MAX] {
+        let (key, value) = (vec![byte; key], vec![byte; value]);
+        let entry = halves(map, parts, cpu, &key, &value)?;
+        longest = longest.max(prost::Message::encoded_len(&entry));
+    }
+    // Texts differ in length, so that some room is left.
+    let entries = BYTES.min(most / 8) / longest.max(1) as u64;
+    Ok(usize::try_from(entries).unwrap_or(usize::MAX).max(1))
+}
+
+fn halves(
+    map: &Map,
+    parts: Parts,
+    cpu: CpuMode,
+    key: &[u8],
+    value: &[u8],
+) -> Result<pb::TypedEntry, Error> {
+    let key = (parts != Parts::Values).then_some(key);
+    let value = (parts != Parts::Keys).then_some(value);
+    typed_entry(map, key, value, cpu)
 }
 
 /// Reads one chunk ahead of the client, no more: a slow one holds back the kernel reads.
-async fn run(reader: Reader, mut outlet: Outlet<pb::IterateResponse>, incarnation: u64) {
+async fn run(pass: Pass, mut outlet: Outlet<pb::IterateResponse>) {
     // Closed: the client is gone or has its error already.
-    let _ = send_all(reader, &mut outlet, incarnation).await;
+    let _ = send_all(pass, &mut outlet).await;
 }
 
-async fn send_all(
-    reader: Reader,
-    outlet: &mut Outlet<pb::IterateResponse>,
-    incarnation: u64,
-) -> Result<(), Closed> {
+async fn send_all(mut pass: Pass, outlet: &mut Outlet<pb::IterateResponse>) -> Result<(), Closed> {
     let header = pb::IterateHeader {
-        map_id: reader.map().sys().info().id,
-        key_stride: stride(reader.key_stride()),
-        value_stride: stride(reader.value_stride()),
+        map_id: pass.reader.map().sys().info().id,
+        key_stride: stride(pass.reader.key_stride()),
+        value_stride: stride(pass.reader.value_stride()),
     };
     outlet.send(message(Message::Header(header))).await?;
 
-    let mut pass = Pass { reader, incarnation, sent: 0 };
     loop {
         let eager = outlet.eager();
         let stint = blocking(move || {
@@ -101,7 +137,7 @@ async fn send_all(
         }
     }
 
-    let Pass { reader, incarnation, sent } = pass;
+    let Pass { reader, shape: _, incarnation, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
@@ -114,6 +150,7 @@ async fn send_all(
 /// A pass over a map on its way to a client.
 struct Pass {
     reader: Reader,
+    shape: Shape,
     incarnation: u64,
     /// Entries sent.
     sent: u64,
@@ -137,24 +174,54 @@ impl Pass {
         while !stint.is_over() {
             let Some(chunk) = self.reader.next_chunk()? else { return Ok(Stopped::AtTheEnd) };
             self.sent += chunk.count as u64;
-            let chunk = message(Message::Entries(entries(chunk, self.incarnation)));
+            let chunk = message(Message::Entries(self.entries(chunk)?));
             if let Err(chunk) = eager.send(chunk) {
                 return Ok(Stopped::Behind(chunk));
             }
         }
         Ok(Stopped::InTurn)
     }
+
+    fn entries(&self, chunk: Chunk) -> Result<pb::PackedEntries, Error> {
+        let typed_entries = match self.shape {
+            Shape::Packed => Vec::new(),
+            Shape::Typed { parts, cpu, most } => self.typed(&chunk, parts, cpu, most)?,
+        };
+        let Chunk { count, keys, values, position } = chunk;
+        let typed = matches!(self.shape, Shape::Typed { .. });
+        let (keys, values) = if typed { Default::default() } else { (keys, values) };
+        Ok(pb::PackedEntries {
+            count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
+            keys,
+            values,
+            resume_token: position.token(self.incarnation).into(),
+            typed_entries,
+        })
+    }
+
+    fn typed(
+        &self,
+        chunk: &Chunk,
+        parts: Parts,
+        cpu: CpuMode,
+        most: u64,
+    ) -> Result<Vec<pb::TypedEntry>, Error> {
+        let map = self.reader.map();
+        let (key, value) = (self.reader.key_stride(), self.reader.value_stride());
+        let mut size = Size::new(format!("the typed entries of map {}", map.text()), most);
+        let entries = (0..chunk.count).map(|at| {
+            let (key, value) = (nth(&chunk.keys, key, at), nth(&chunk.values, value, at));
+            let entry = halves(map, parts, cpu, key, value)?;
+            size.add(prost::Message::encoded_len(&entry))?;
+            Ok(entry)
+        });
+        entries.collect()
+    }
 }
 
-fn entries(chunk: Chunk, incarnation: u64) -> pb::PackedEntries {
-    let Chunk { count, keys, values, position } = chunk;
-    pb::PackedEntries {
-        count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
-        keys,
-        values,
-        resume_token: position.token(incarnation).into(),
-        typed_entries: Vec::new(),
-    }
+/// A half that is not read has no bytes.
+fn nth(packed: &[u8], stride: usize, at: usize) -> &[u8] {
+    &packed[at * stride..(at + 1) * stride]
 }
 
 fn message(message: Message) -> pb::IterateResponse {

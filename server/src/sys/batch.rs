@@ -38,6 +38,8 @@ impl Map {
     /// the start without one) and moves the cursor. Panics if the buffers do not hold the same
     /// number of entries or the cursor has not [`Self::cursor_len`] bytes.
     ///
+    /// `locked` takes the spin lock in the values.
+    ///
     /// `ENOSPC` means that one hash bucket has more entries than the buffers: go on from the same
     /// cursor with larger ones.
     pub fn lookup_batch(
@@ -46,6 +48,7 @@ impl Map {
         cursor: &mut [u8],
         keys: &mut [u8],
         values: &mut [u8],
+        locked: bool,
     ) -> io::Result<BatchRead> {
         let capacity = keys.len() / self.key_len();
         assert_eq!(keys.len(), capacity * self.key_len(), "keys length");
@@ -59,6 +62,7 @@ impl Map {
             values: values.as_mut_ptr() as u64,
             count: u32::try_from(capacity).unwrap_or(u32::MAX),
             map_fd: raw(self.as_fd()),
+            elem_flags: if locked { BPF_F_LOCK } else { 0 },
             ..Batch::default()
         };
         // SAFETY: the kernel writes at most `count` keys and values, which the buffers hold, and
@@ -123,7 +127,7 @@ impl Map {
             return false;
         }
         let mut cursor = vec![0; self.cursor_len()];
-        self.lookup_batch(false, &mut cursor, &mut [], &mut []).is_ok()
+        self.lookup_batch(false, &mut cursor, &mut [], &mut [], false).is_ok()
     }
 
     /// Whether the map has `BPF_MAP_UPDATE_BATCH`: writes no entries.

@@ -21,6 +21,7 @@ mod info;
 mod link;
 mod map;
 mod mapping;
+mod mmap;
 mod perf;
 mod perfbuf;
 mod pin;
@@ -42,6 +43,7 @@ pub use info::{
 };
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id};
+pub use mmap::SharedValues;
 pub use perf::{PerfEvent, perf_event_open};
 pub use perfbuf::PerfBuffer;
 pub use pin::{obj_get, obj_pin, open_beneath};

@@ -80,7 +80,7 @@ fn batches(map: &sys::Map) -> Result<f64> {
     loop {
         let at = count * ENTRY..(count + BATCH) * ENTRY;
         let (keys, values) = (&mut keys[at.clone()], &mut values[at]);
-        let read = map.lookup_batch(count > 0, &mut cursor, keys, values)?;
+        let read = map.lookup_batch(count > 0, &mut cursor, keys, values, false)?;
         count += read.count;
         if read.end {
             break;
