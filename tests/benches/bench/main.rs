@@ -7,6 +7,7 @@
 //! - [`lookup`]: one entry at a time, beside a bare tonic server ([`echo`])
 //! - [`iterate`]: a whole map, beside the raw system call and bpftool
 //! - [`codec`]: bytes to JSON, and a whole map as JSON beside bpftool
+//! - [`update`]: many entries into a map, beside the raw system call
 //! - [`watch`]: many watchers of one map
 //! - [`memory`]: what an idle agent and idle watchers take
 //!
@@ -23,6 +24,7 @@ mod memory;
 mod process;
 mod report;
 mod rounds;
+mod update;
 mod watch;
 
 use std::env;
@@ -34,7 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use report::Report;
 
-const GROUPS: [&str; 5] = ["memory", "lookup", "iterate", "codec", "watch"];
+const GROUPS: [&str; 6] = ["memory", "lookup", "iterate", "codec", "update", "watch"];
 
 fn main() -> ExitCode {
     let done = match env::args_os().nth(1) {
@@ -93,6 +95,9 @@ async fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wanted("codec") {
         codec::measure(report).await.context("codec")?;
+    }
+    if wanted("update") {
+        update::measure(report).await.context("update")?;
     }
     if wanted("watch") {
         watch::measure(report).await.context("watch")?;
