@@ -7,7 +7,9 @@
 //!   entries, as they come
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself; [`spark`]:
 //!   small bars
+//! - [`complete`]: completion in shells
 //! - [`describe`], [`human`]: types and numbers in words
+//! - [`restore`]: entries read back from what was printed
 //! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
 //! - [`exit`]: how it ends
 
@@ -17,6 +19,7 @@ mod args;
 mod board;
 mod cell;
 mod commands;
+mod complete;
 mod context;
 mod describe;
 mod end;
@@ -27,6 +30,7 @@ mod interrupt;
 mod live;
 mod progress;
 mod render;
+mod restore;
 mod scalar;
 mod spark;
 mod target;
@@ -37,11 +41,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use crate::args::Cli;
+use crate::args::{Cli, Noun};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -57,6 +62,9 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: Cli) -> Result<(), Failure> {
+    if let Noun::Completions { shell } = cli.noun {
+        return complete::print(shell);
+    }
     let context = Context::connect(&cli).await?;
     commands::run(&context, cli.noun).await
 }

@@ -9,6 +9,8 @@ use bpfgate_client::v1::{CounterKind, CounterSpec, MapSpec, MapType};
 
 pub(crate) use crate::scalar::Scalar;
 
+use crate::context::suggest;
+
 /// `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -79,8 +81,15 @@ pub(crate) fn map_type(text: &str) -> Result<MapType, String> {
     MapType::from_str_name(&name).filter(|&kind| kind != MapType::Unspecified).ok_or_else(|| {
         let all: Vec<_> =
             (1..).map_while(|number| MapType::try_from(number).ok()).map(map_type_name).collect();
-        format!("there is no such map type; these are: {}", all.join(", "))
+        unknown("map type", text, &all)
     })
+}
+
+/// What was meant, or else all that there is.
+fn unknown(what: &str, text: &str, all: &[String]) -> String {
+    let hint = suggest(text, all.iter().cloned());
+    let hint = hint.unwrap_or_else(|| format!("these are: {}", all.join(", ")));
+    format!("there is no such {what}; {hint}")
 }
 
 /// The other way.
@@ -116,10 +125,9 @@ pub(crate) fn flags(text: &str) -> Result<u32, String> {
     }
     let one = |name: &str| {
         let known = FLAGS.iter().find(|(flag, _)| *flag == name);
-        known.map(|&(_, bit)| bit).ok_or_else(|| {
-            let all: Vec<_> = FLAGS.iter().map(|&(flag, _)| flag).collect();
-            format!("there is no flag {name:?}; these are: {}", all.join(", "))
-        })
+        known
+            .map(|&(_, bit)| bit)
+            .ok_or_else(|| unknown("flag", name, &FLAGS.map(|(flag, _)| flag.to_owned())))
     };
     text.split(',').map(one).try_fold(0, |all, bit| Ok(all | bit?))
 }
@@ -135,17 +143,20 @@ pub(crate) fn flag_names(flags: u32) -> Vec<String> {
     names
 }
 
-/// `TYPE:KEY:VALUE:ENTRIES`.
+/// `TYPE:KEY:VALUE:ENTRIES[:FLAGS]`.
 pub(crate) fn inner_map(text: &str) -> Result<MapSpec, String> {
     let parts: Vec<_> = text.split(':').collect();
-    let [kind, key, value, entries] = parts[..] else {
-        return Err("write TYPE:KEY:VALUE:ENTRIES, as in hash:4:8:1024".to_owned());
+    let (kind, key, value, entries, names) = match parts[..] {
+        [kind, key, value, entries] => (kind, key, value, entries, "0"),
+        [kind, key, value, entries, names] => (kind, key, value, entries, names),
+        _ => return Err("write TYPE:KEY:VALUE:ENTRIES, as in hash:4:8:1024".to_owned()),
     };
     Ok(MapSpec {
         r#type: map_type(kind)?.into(),
         key_size: hex_or_decimal(key)?,
         value_size: hex_or_decimal(value)?,
         max_entries: hex_or_decimal(entries)?,
+        flags: flags(names)?,
         ..MapSpec::default()
     })
 }
@@ -224,7 +235,8 @@ mod tests {
             assert_eq!(map_type(&map_type_name(kind)), Ok(kind));
         }
         assert_eq!(map_type("percpu_hash"), Ok(MapType::PercpuHash));
-        let said = map_type("hsah").unwrap_err();
+        assert!(map_type("hsah").unwrap_err().ends_with("did you mean hash?"));
+        let said = map_type("something").unwrap_err();
         assert!(said.contains("hash, array, ") && !said.contains("unspecified"), "{said}");
     }
 

@@ -1,10 +1,13 @@
 //! `bpfgate map`.
 
+use std::path::PathBuf;
+
 use bpfgate_client::UpdateMode;
 use bpfgate_client::name::MapRef;
 use bpfgate_client::v1::{MapSpec, MapType};
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::complete;
 use crate::values::{
     Counter, Pair, Scalar, flags, hex_or_decimal, inner_map, label, map_ref, map_type,
 };
@@ -14,7 +17,9 @@ KEY and VALUE follow the map's schema:
   6  -1  0x1f  true  ENUM_NAME        a number, by its type
   10.0.0.1  fe80::1  aa:bb:cc:dd:ee:ff  an address
   '{\"saddr\":\"10.0.0.1\",\"dport\":443}'  a struct, as JSON
-  hex:0a000001                        the bytes themselves; always works
+  hex:0a000001                        the bytes themselves
+In maps whose slots lead to something else, by its name: a map, OBJECT/PROGRAM, eth0 or
+eth0=OBJECT/PROGRAM, queue=64, /sys/fs/cgroup/a, tcp:127.0.0.1:80.
 A KEY or VALUE that starts with '-' and is no number goes behind `--`.";
 
 #[derive(Debug, Subcommand)]
@@ -43,53 +48,92 @@ pub(crate) enum MapCommand {
         #[command(flatten)]
         map: MapArg,
     },
-    /// Read one entry
+    /// Read entries by their keys
     #[command(after_help = DATA_HELP)]
-    Lookup {
-        #[command(flatten)]
-        map: MapArg,
-        /// Of the entry
-        #[arg(allow_negative_numbers = true)]
-        key: String,
-        /// A row for each CPU instead of their sum
-        #[arg(long)]
-        per_cpu: bool,
-    },
+    Lookup(LookupArgs),
     /// Write one entry
     #[command(after_help = DATA_HELP)]
-    Update {
-        #[command(flatten)]
-        map: MapArg,
-        /// Of the entry
-        #[arg(allow_negative_numbers = true)]
-        key: String,
-        /// What to write; on a per-CPU map to every CPU
-        #[arg(allow_negative_numbers = true)]
-        value: String,
-        /// any: make or replace; noexist: only make; exist: only replace
-        #[arg(long, value_enum, default_value_t = Mode::Any)]
-        mode: Mode,
-        /// VALUE is a JSON list with one value for each CPU
-        #[arg(long)]
-        per_cpu: bool,
-    },
-    /// Remove one entry
+    Update(UpdateArgs),
+    /// Remove entries
     #[command(after_help = DATA_HELP)]
     Delete {
         #[command(flatten)]
         map: MapArg,
-        /// Of the entry
+        /// Of the entries; several go in one call, up to the first that has none
+        #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
+        keys: Vec<String>,
+        /// A key without an entry is no failure
+        #[arg(long)]
+        missing_ok: bool,
+    },
+    /// Add a value to a queue, a stack or a bloom filter
+    #[command(after_help = DATA_HELP)]
+    Push {
+        #[command(flatten)]
+        map: MapArg,
+        /// What to add
         #[arg(allow_negative_numbers = true)]
-        key: String,
+        value: String,
+        /// In a full queue or stack, drop the oldest value to make room
+        #[arg(long)]
+        replace_oldest: bool,
+    },
+    /// Take the next value out of a queue or a stack
+    Pop {
+        #[command(flatten)]
+        map: MapArg,
+    },
+    /// Read what pop would take, or ask a bloom filter for VALUE
+    Peek {
+        #[command(flatten)]
+        map: MapArg,
+        /// For bloom filters, and only for these
+        #[arg(allow_negative_numbers = true)]
+        value: Option<String>,
     },
     /// Read a whole map
+    #[command(after_help = DUMP_HELP)]
     Dump(DumpArgs),
+    /// Write the entries that dump printed
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
+    /// Forbid all writes but those of eBPF programs, for good
+    Freeze {
+        #[command(flatten)]
+        map: MapArg,
+    },
+    /// Keep a map in the kernel under a path, also without the agent
+    Pin {
+        #[command(flatten)]
+        map: MapArg,
+        /// Below the agent's bpffs, as in pin:PATH; no dots in it
+        path: String,
+    },
+    /// Remove a pin of one of the agent's maps
+    Unpin {
+        /// Below the agent's bpffs, as in pin:PATH
+        path: String,
+    },
 }
+
+const DUMP_HELP: &str = "\
+Values of a per-CPU map are added up, unless --per-cpu or -o bpftool is given.
+`map restore` reads what -o json, jsonl, csv and bpftool print. The first three show what the types
+do: bytes between fields and behind a text's end are lost; -o bpftool has every byte.
+^C ends a dump with exit code 130 between two entries; a JSON list is then left open.";
+
+const RESTORE_HELP: &str = "\
+The format is found out: JSON as a list or an object a line, CSV, or as bpftool prints it.
+Entries are written in order. At the first that does not fit or is refused, and at ^C, it stops and
+says how many are in the map.
+  bpfgate map dump flows -o jsonl >flows.jsonl
+  bpfgate map restore flows flows.jsonl
+  bpfgate map dump pc/stats -o jsonl --per-cpu | ssh other bpfgate map restore pc/stats";
 
 #[derive(Debug, Args)]
 pub(crate) struct MapArg {
     /// OBJECT/MAP, MAP, id:123 or pin:PATH
-    #[arg(value_name = "MAP", value_parser = map_ref)]
+    #[arg(value_name = "MAP", value_parser = map_ref, add = complete::map())]
     pub(crate) map: MapRef,
 }
 
@@ -109,6 +153,51 @@ impl From<Mode> for UpdateMode {
             Mode::Exist => Self::Exist,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LookupArgs {
+    #[command(flatten)]
+    pub(crate) map: MapArg,
+    /// Of the entries
+    #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
+    pub(crate) keys: Vec<String>,
+    /// A row for each CPU instead of their sum
+    #[arg(long)]
+    pub(crate) per_cpu: bool,
+    /// Remove what was read, in one step each
+    #[arg(long)]
+    pub(crate) delete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub(crate) map: MapArg,
+    /// Of the entry
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) key: String,
+    /// What to write; on a per-CPU map to every CPU
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: String,
+    /// any: make or replace; noexist: only make; exist: only replace
+    #[arg(long, value_enum, default_value_t = Mode::Any)]
+    pub(crate) mode: Mode,
+    /// VALUE is a JSON list with one value for each CPU
+    #[arg(long)]
+    pub(crate) per_cpu: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) map: MapArg,
+    /// What dump printed; - is standard input
+    #[arg(default_value = "-", hide_default_value = true)]
+    pub(crate) file: PathBuf,
+    /// any: make or replace; noexist: only make; exist: only replace
+    #[arg(long, value_enum, default_value_t = Mode::Any)]
+    pub(crate) mode: Mode,
 }
 
 #[derive(Debug, Args)]
@@ -175,7 +264,7 @@ pub(crate) struct CreateArgs {
     #[arg(hide_default_value = true)]
     pub(crate) map_extra: u64,
     /// For maps of maps: what every inner map looks like
-    #[arg(long, value_name = "TYPE:KEY:VALUE:ENTRIES", value_parser = inner_map)]
+    #[arg(long, value_name = "TYPE:KEY:VALUE:ENTRIES[:FLAGS]", value_parser = inner_map)]
     pub(crate) inner: Option<MapSpec>,
     /// Your own notes
     #[arg(long = "label", value_name = "K=V", value_parser = label)]

@@ -14,13 +14,14 @@ use std::time::Duration;
 use bpfgate_client::{DEFAULT_ENDPOINT, Endpoint};
 use clap::{Parser, Subcommand};
 
+use crate::complete::Shell;
 use crate::exit;
 use crate::render::Format;
 use crate::values::duration;
 
 pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
-pub(crate) use map::{CreateArgs, DumpArgs, MapCommand};
+pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, UpdateArgs};
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};
 
@@ -44,6 +45,13 @@ pub(crate) struct Cli {
     pub(crate) noun: Noun,
 }
 
+const COMPLETIONS_HELP: &str = "\
+For the shell you are in:
+  source <(bpfgate completions bash)
+  source <(bpfgate completions zsh)
+  bpfgate completions fish | source
+and the same line in ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish for every one to come.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Noun {
     /// Maps and their entries
@@ -61,4 +69,7 @@ pub(crate) enum Noun {
     /// The agent, and who you are to it
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Print what a shell needs to complete names of maps, objects and links
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions { shell: Shell },
 }

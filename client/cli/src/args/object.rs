@@ -6,6 +6,7 @@ use std::time::Duration;
 use bpfgate_client::name::ObjectName;
 use clap::{Args, Subcommand};
 
+use crate::complete;
 use crate::values::{MapCounter, Pair, duration, label, pair};
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,7 @@ pub(crate) enum ObjectCommand {
     /// Show an object, its programs and its maps
     Show {
         /// Of the object
+        #[arg(add = complete::object())]
         name: ObjectName,
     },
     /// Show how often programs ran and how long that took
@@ -29,6 +31,7 @@ pub(crate) enum ObjectCommand {
     /// kernel.bpf_stats_enabled.
     Stats {
         /// Only the programs of this object
+        #[arg(add = complete::object())]
         name: Option<ObjectName>,
         /// Turn the kernel's statistics on for so long and show what was counted in it
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
@@ -37,6 +40,7 @@ pub(crate) enum ObjectCommand {
     /// Detach an object's programs and forget its programs and maps
     Unload {
         /// Of the object
+        #[arg(add = complete::object())]
         name: ObjectName,
     },
 }
@@ -78,6 +82,6 @@ pub(crate) struct LoadSource {
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// A built-in program; `bpfgate agent show` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::builtin())]
     pub(crate) builtin: Option<String>,
 }

@@ -25,6 +25,8 @@ pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
         Noun::Link(command) => link::run(context, command).await,
         Noun::Watch(command) => watch::run(context, command).await,
         Noun::Agent(command) => agent::run(context, command).await,
+        // Before there is a connection, in `main`.
+        Noun::Completions { .. } => Ok(None),
     };
     answer?.map_or(Ok(()), |sheet| context.print(sheet))
 }

@@ -1,6 +1,7 @@
 //! What it says when it cannot.
 
-use bpfgate_tests::{Agent, run};
+use bpfgate_tests::bpftool::PinnedMap;
+use bpfgate_tests::{Agent, elf, run};
 
 use super::{create_hits, quiet, refusal, words};
 
@@ -38,6 +39,20 @@ fn every_kind_of_failure_has_its_exit_code_and_one_line() {
         let line = refusal(&agent, code, arguments);
         assert!(line.contains(part), "{arguments}: {line}");
     }
+    for (wrong, hint) in [
+        ("map shwo hits", "'show'"),
+        ("map lookup hits 10.0.0.1 --per-cp", "'--per-cpu'"),
+        ("map create x --type hsh --key 4 --value 4 --max-entries 1", "did you mean hash?"),
+        (
+            "map create x --type hash --key 4 --value 4 --max-entries 1 --flags no_preallo",
+            "did you mean no_prealloc?",
+        ),
+        ("-o jsn map list", "'json'"),
+    ] {
+        let output = agent.cli(&words(wrong));
+        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{wrong}: {output:#?}");
+        assert!(output.stderr.contains(hint), "{wrong}: {output:#?}");
+    }
     for wrong in
         ["map frob", "map lookup", "map show a/b/c", "map show id:x", "--output xml map list"]
     {
@@ -69,4 +84,56 @@ fn a_missing_agent_says_what_to_do() {
         let output = at(endpoint);
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:#?}");
     }
+}
+
+#[test]
+fn objects_that_cannot_be_loaded_say_why() {
+    let agent = Agent::spawn();
+    let path = |name: &str, bytes: &[u8]| {
+        let path = agent.directory().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (cut, rejected) = (path("cut.o", &elf::TYPED[..500]), path("bad.o", elf::REJECTED));
+    let said = refusal(&agent, 6, &format!("object load x --file {cut}"));
+    assert!(said.contains("not a valid BPF object"), "{said}");
+    let output = agent.cli(&words(&format!("object load x --file {rejected}")));
+    assert_eq!((output.code, output.stdout.as_str()), (Some(6), ""), "{output:#?}");
+    assert!(output.stderr.lines().count() > 1, "the verifier's log: {output:#?}");
+    agent.cli(&words("object load pc --builtin proto-counters")).ok();
+    for (code, arguments, part) in [
+        (3, "link attach pc/count_protocols --socket nosuchif", "nosuchif"),
+        (3, "link attach pc/count_protocol --socket lo", "did you mean pc/count_protocols?"),
+        (7, "object load pc --builtin proto-counters", "exists already"),
+        (7, "map drop pc/stats", "pc"),
+    ] {
+        let said = refusal(&agent, code, arguments);
+        assert!(said.contains(part), "{arguments}: {said}");
+    }
+}
+
+#[test]
+fn limits_and_other_peoples_maps_are_told_apart() {
+    let limits = "[limits]\nmax_map_bytes = 1000000\nmax_maps = 1\n";
+    let agent = Agent::builder().config(limits).spawn();
+    let array = ["type", "array", "key", "4", "value", "8", "entries", "4", "name", "theirs"];
+    let theirs = PinnedMap::create(agent.bpffs(), &array);
+    let pin = theirs.file_name().to_owned();
+    std::os::unix::fs::symlink(&pin, agent.bpffs().join("link")).unwrap();
+    create_hits(&agent);
+    let create = "map create big --type array --key 4 --value 8";
+    for (code, arguments, part) in [
+        (8, format!("{create} --max-entries 1000000"), "limit"),
+        (8, format!("{create} --max-entries 1"), "limit of 1 maps"),
+        (4, format!("map update pin:{pin} hex:01000000 hex:0000000000000000"), "can only be read"),
+        (4, format!("map update id:{} hex:01000000 hex:0000000000000000", theirs.id), "not owned"),
+        (6, "map show pin:../hits".to_owned(), "leads out"),
+        (6, "map show pin:link".to_owned(), "link"),
+        (2, "map show ../hits".to_owned(), ".."),
+    ] {
+        let output = agent.cli(&words(&arguments));
+        assert_eq!(output.code, Some(code), "{arguments}: {output:#?}");
+        assert!(output.stderr.contains(part), "{arguments}: {output:#?}");
+    }
+    std::fs::remove_file(agent.bpffs().join("link")).unwrap();
 }

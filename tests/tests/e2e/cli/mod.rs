@@ -3,11 +3,14 @@
 
 mod bpftool;
 mod callers;
+mod completions;
 mod events;
 mod failures;
 mod maps;
 mod objects;
+mod restore;
 mod samples;
+mod verbs;
 mod watch;
 
 use bpfgate_tests::Agent;

@@ -1,39 +1,12 @@
-//! `bpfgate map lookup`, `update` and `delete`.
+//! `bpfgate map update` and `delete`.
 
 use bpfgate_client::name::MapRef;
-use bpfgate_client::{Code, CpuMode, EntryParts, UpdateMode};
+use bpfgate_client::{Code, CpuMode};
 
 use super::parse;
+use crate::args::UpdateArgs;
 use crate::context::Context;
-use crate::entries::{EntryWriter, Selection};
 use crate::exit::Failure;
-use crate::render::Format;
-
-pub(super) async fn lookup(
-    context: &Context,
-    map: &MapRef,
-    key: &str,
-    per_cpu: bool,
-) -> Result<(), Failure> {
-    let (info, layout) = context.map(map).await?;
-    let key = parse::key(&info, &layout, key)?;
-    let bpftool = context.format == Format::Bpftool;
-    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
-    let (maps, name, cpu) = (context.client.maps(), map.to_string(), cpu_mode(each_cpu));
-    let value = match maps.lookup(&name, key.clone(), cpu).await {
-        Ok(value) => value,
-        Err(error) => {
-            if error.code() == Some(Code::NotFound) {
-                context.nothing()?;
-            }
-            return Err(sum_hint(error));
-        }
-    };
-    let selection = Selection { parts: EntryParts::Both, each_cpu, single: true };
-    let mut writer = EntryWriter::new(context, &info, &layout, selection);
-    writer.entry(&key, &value)?;
-    Ok(writer.finish()?)
-}
 
 pub(super) fn cpu_mode(each_cpu: bool) -> CpuMode {
     if each_cpu { CpuMode::Each } else { CpuMode::Sum }
@@ -46,27 +19,45 @@ pub(super) fn sum_hint(error: bpfgate_client::Error) -> Failure {
     if no_sum { failure.hint("try --per-cpu") } else { failure }
 }
 
-pub(super) async fn update(
-    context: &Context,
-    map: &MapRef,
-    key: &str,
-    value: &str,
-    mode: UpdateMode,
-    per_cpu: bool,
-) -> Result<(), Failure> {
-    let (info, layout) = context.map(map).await?;
-    let key = parse::key(&info, &layout, key)?;
+pub(super) async fn update(context: &Context, args: UpdateArgs) -> Result<(), Failure> {
+    let UpdateArgs { map, key, value, mode, per_cpu } = args;
+    let (info, layout) = context.map(&map.map).await?;
+    let key = parse::key_of(&info, &layout, &key)?;
     let value = if per_cpu {
-        parse::each_cpu(&info, &layout, value)?
+        parse::each_cpu(&info, &layout, &value)?.into()
     } else {
-        parse::value(&info, &layout, value)?
+        parse::value_of(&info, &layout, &value)?
     };
-    context.client.maps().update(&map.to_string(), key, value, mode).await?;
-    Ok(())
+    let maps = context.client.maps();
+    Ok(maps.update(&map.map.to_string(), key, value, mode.into()).await?)
 }
 
-pub(super) async fn delete(context: &Context, map: &MapRef, key: &str) -> Result<(), Failure> {
+pub(super) async fn delete(
+    context: &Context,
+    map: &MapRef,
+    keys: &[String],
+    missing_ok: bool,
+) -> Result<(), Failure> {
     let (info, layout) = context.map(map).await?;
-    let key = parse::key(&info, &layout, key)?;
-    Ok(context.client.maps().delete_entry(&map.to_string(), key).await?)
+    let (maps, name) = (context.client.maps(), map.to_string());
+    if let ([key], false) = (keys, missing_ok) {
+        let key = parse::key_of(&info, &layout, key)?;
+        return Ok(maps.delete_entry(&name, key).await?);
+    }
+    let bytes = keys.iter().map(|key| parse::key(&info, &layout, key));
+    let bytes = bytes.collect::<Result<Vec<_>, _>>()?;
+    let Err(error) = maps.delete_batch(&name, bytes.concat(), missing_ok).await else {
+        return Ok(());
+    };
+    let applied = error.as_rpc().and_then(bpfgate_client::RpcError::applied);
+    let failure = Failure::from(error);
+    Err(
+        match applied.and_then(|applied| Some((applied, keys.get(usize::try_from(applied).ok()?)?)))
+        {
+            Some((applied, key)) => {
+                failure.hint(&format!("it was '{key}'; {applied} before it were removed"))
+            }
+            None => failure,
+        },
+    )
 }

@@ -3,7 +3,10 @@
 mod create;
 mod dump;
 mod entry;
+mod lookup;
 mod parse;
+mod queue;
+mod restore;
 mod show;
 
 use bpfgate_client::MapFilter;
@@ -11,6 +14,7 @@ use bpfgate_client::MapFilter;
 use super::Answer;
 use crate::args::MapCommand;
 use crate::context::Context;
+use crate::render::{Cell, Format, Sheet};
 use crate::values::pairs;
 
 pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
@@ -35,16 +39,42 @@ pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
             Ok(()) => done(context),
             Err(error) => Err(context.no_such_map(error, &map.map).await),
         },
-        MapCommand::Lookup { map, key, per_cpu } => {
-            entry::lookup(context, &map.map, &key, per_cpu).await?;
+        MapCommand::Lookup(args) => {
+            lookup::run(context, args).await?;
             Ok(None)
         }
-        MapCommand::Update { map, key, value, mode, per_cpu } => {
-            entry::update(context, &map.map, &key, &value, mode.into(), per_cpu).await?;
+        MapCommand::Update(args) => {
+            entry::update(context, args).await?;
             done(context)
         }
-        MapCommand::Delete { map, key } => {
-            entry::delete(context, &map.map, &key).await?;
+        MapCommand::Delete { map, keys, missing_ok } => {
+            entry::delete(context, &map.map, &keys, missing_ok).await?;
+            done(context)
+        }
+        MapCommand::Push { map, value, replace_oldest } => {
+            queue::push(context, &map.map, &value, replace_oldest).await?;
+            done(context)
+        }
+        MapCommand::Pop { map } => {
+            queue::pop(context, &map.map).await?;
+            Ok(None)
+        }
+        MapCommand::Peek { map, value } => {
+            queue::peek(context, &map.map, value.as_deref()).await?;
+            Ok(None)
+        }
+        MapCommand::Restore(args) => restore::run(context, args).await,
+        MapCommand::Freeze { map } => match maps.freeze(&map.map.to_string()).await {
+            Ok(()) => done(context),
+            Err(error) => Err(context.no_such_map(error, &map.map).await),
+        },
+        MapCommand::Pin { map, path } => match maps.pin(&map.map.to_string(), &path).await {
+            Ok(_) if context.format == Format::Bpftool => done(context),
+            Ok(path) => Ok(Some(Sheet::one([("path", Cell::Text(path))]))),
+            Err(error) => Err(context.no_such_map(error, &map.map).await),
+        },
+        MapCommand::Unpin { path } => {
+            maps.unpin(path.strip_prefix("pin:").unwrap_or(&path)).await?;
             done(context)
         }
         MapCommand::Dump(args) => {

@@ -1,10 +1,49 @@
 //! What people write as KEY and VALUE, to a map's bytes.
 
+use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::value::Plan;
-use bpfgate_client::{Layout, v1};
+use bpfgate_client::{Layout, Operand, v1};
 
 use crate::describe;
 use crate::exit::{Exit, Failure};
+
+/// A key for one call: in storage maps whose storage it is.
+pub(super) fn key_of(map: &v1::Map, layout: &Layout, text: &str) -> Result<Operand, Failure> {
+    match ReferenceKind::of_keys(map_type(map)) {
+        Some(kind) => reference(map, kind, "KEY", text),
+        None => Ok(key(map, layout, text)?.into()),
+    }
+}
+
+/// A value for one call: in maps of references what it leads to.
+pub(super) fn value_of(map: &v1::Map, layout: &Layout, text: &str) -> Result<Operand, Failure> {
+    match ReferenceKind::of_values(map_type(map)) {
+        Some(kind) => reference(map, kind, "VALUE", text),
+        None => Ok(value(map, layout, text)?.into()),
+    }
+}
+
+/// As in linux/bpf.h.
+pub(super) fn map_type(map: &v1::Map) -> u32 {
+    map.spec.as_ref().map_or(0, |spec| spec.r#type.cast_unsigned())
+}
+
+fn reference(
+    map: &v1::Map,
+    kind: ReferenceKind,
+    part: &str,
+    text: &str,
+) -> Result<Operand, Failure> {
+    kind.parse(text).map(Operand::from).map_err(|error| {
+        let half = part.to_lowercase();
+        let (name, form) = (called(map), kind.form());
+        let text = format!(
+            "{part} '{}' does not fit map {name}, whose {half} is {form}: {error}",
+            shortened(text)
+        );
+        Failure::new(Exit::BadValue, text)
+    })
+}
 
 pub(super) fn key(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
     half(map, &layout.key, "KEY", text)
@@ -39,7 +78,6 @@ pub(super) fn each_cpu(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec
 }
 
 fn misfit(map: &v1::Map, part: &str, text: &str, why: &str) -> Failure {
-    const SHOWN: usize = 60;
     let schema = map.schema.clone().unwrap_or_default();
     let spec = map.spec.clone().unwrap_or_default();
     let (ty, size) = match part {
@@ -49,12 +87,21 @@ fn misfit(map: &v1::Map, part: &str, text: &str, why: &str) -> Failure {
     let kind = describe::type_of(ty.as_ref());
     let kind =
         kind.map_or_else(|| format!("{size} plain bytes"), |ty| format!("{ty} ({size} bytes)"));
+    let (shown, name) = (shortened(text), called(map));
+    let half = part.to_lowercase();
+    let text = format!("{part} '{shown}' does not fit map {name}, whose {half} is {kind}: {why}");
+    Failure::new(Exit::BadValue, text)
+}
+
+fn called(map: &v1::Map) -> String {
+    if map.name.is_empty() { format!("id:{}", map.id) } else { map.name.clone() }
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 60;
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
-    let name = if map.name.is_empty() { format!("id:{}", map.id) } else { map.name.clone() };
-    let half = part.to_lowercase();
-    let text = format!("{part} '{shown}' does not fit map {name}, whose {half} is {kind}: {why}");
-    Failure::new(Exit::BadValue, text)
+    shown
 }

@@ -109,33 +109,79 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
         ("per_cpu", Cell::Flag(map.per_cpu)),
         ("max_entries", Cell::Number(spec.max_entries.into())),
         ("flags", Cell::List(flag_names(spec.flags))),
+        ("numa_node", spec.numa_node.map_or(Cell::Missing, |node| Cell::Number(node.into()))),
+        ("map_extra", Cell::Number(spec.map_extra)),
+        ("inner", spec.inner.as_deref().map_or(Cell::Missing, inner)),
         ("memory", Cell::Size(map.memory_bytes)),
         ("frozen", Cell::Flag(map.frozen)),
         ("operations", Cell::List(operations(capabilities))),
-        ("dumps_in_batches", Cell::Flag(capabilities.batch_lookup)),
+        ("batches", Cell::List(batches(capabilities))),
+        ("lock", Cell::Flag(capabilities.lock)),
+        ("mmap", Cell::Flag(capabilities.mmap)),
+        ("pins", Cell::List(map.pins)),
         ("counters", Cell::Items(map.counters.iter().map(describe::counter).collect())),
         ("labels", Cell::Labels(describe::labels(map.labels))),
         ("created_at", Cell::Time(map.created_at)),
     ])
 }
 
+/// What every inner map looks like, as `map create --inner` takes it.
+fn inner(spec: &v1::MapSpec) -> Cell {
+    let v1::MapSpec { key_size, value_size, max_entries, flags, .. } = spec;
+    let kind = type_name(spec.r#type);
+    let flags =
+        if *flags == 0 { String::new() } else { format!(":{}", flag_names(*flags).join(",")) };
+    Cell::Text(format!("{kind}:{key_size}:{value_size}:{max_entries}{flags}"))
+}
+
 /// By the verbs of this command line.
 fn operations(capabilities: v1::Capabilities) -> Vec<String> {
-    [
-        (capabilities.lookup, "lookup"),
-        (capabilities.update, "update"),
-        (capabilities.delete, "delete"),
-        (capabilities.push, "push"),
-        (capabilities.pop, "pop"),
-        (capabilities.peek, "peek"),
-        (capabilities.iterate, "dump"),
-        (capabilities.freeze, "freeze"),
-        (capabilities.pin, "pin"),
-        (capabilities.watch_counters, "watch counters"),
-        (capabilities.watch_events, "watch events"),
-    ]
-    .into_iter()
-    .filter(|&(has, _)| has)
-    .map(|(_, name)| name.to_owned())
-    .collect()
+    let v1::Capabilities {
+        lookup,
+        update,
+        delete,
+        iterate,
+        watch_counters,
+        lookup_and_delete,
+        push,
+        pop,
+        peek,
+        freeze,
+        pin,
+        watch_events,
+        batch_lookup: _,
+        batch_update: _,
+        batch_delete: _,
+        lock: _,
+        mmap: _,
+    } = capabilities;
+    named([
+        (lookup, "lookup"),
+        (update, "update"),
+        (delete, "delete"),
+        (lookup_and_delete, "lookup --delete"),
+        (push, "push"),
+        (pop, "pop"),
+        (peek, "peek"),
+        (iterate, "dump"),
+        // Restore does what update does.
+        (update, "restore"),
+        (freeze, "freeze"),
+        (pin, "pin"),
+        (watch_counters, "watch counters"),
+        (watch_events, "watch events"),
+    ])
+}
+
+/// What the kernel does with many entries in one call; the rest is done one by one.
+fn batches(capabilities: v1::Capabilities) -> Vec<String> {
+    named([
+        (capabilities.batch_lookup, "dump"),
+        (capabilities.batch_update, "restore"),
+        (capabilities.batch_delete, "delete"),
+    ])
+}
+
+fn named<const N: usize>(operations: [(bool, &str); N]) -> Vec<String> {
+    operations.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect()
 }
