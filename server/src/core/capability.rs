@@ -1,6 +1,6 @@
 //! Which operations a map has, as the kernel answered: see [`probe`](super::probe).
 
-use super::{kind, probe};
+use super::{Error, Map, kind, probe};
 use crate::sys;
 
 /// Which operations a map has.
@@ -121,5 +121,39 @@ pub(super) fn of(map: &sys::Map, owned: bool) -> Capabilities {
         lock: reads && probe::lock(map),
         // Known where the map is kept: see `mapped`.
         mmap: false,
+    }
+}
+
+/// An operation whose request brings a key or a value.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation {
+    /// Reads an entry.
+    Lookup,
+    /// Writes an entry.
+    Update,
+    /// Removes an entry.
+    Delete,
+    /// Reads an entry and removes it.
+    LookupAndDelete,
+    /// Adds a value.
+    Push,
+}
+
+impl Map {
+    /// Fails if the map lacks the operation, or is not to be written: said before anything is said
+    /// of the key or the value.
+    pub fn check_operation(&self, operation: Operation) -> Result<(), Error> {
+        let can = self.capabilities();
+        let (writes, has, name) = match operation {
+            Operation::Lookup => (false, can.lookup, "lookup"),
+            Operation::Update => (true, can.update, "update"),
+            Operation::Delete => (true, can.delete, "delete"),
+            Operation::LookupAndDelete => (true, can.lookup_and_delete, "lookup-and-delete"),
+            Operation::Push => (true, can.push, "push"),
+        };
+        if writes {
+            self.require_writable()?;
+        }
+        self.require(has, name)
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::kind::{is_indexed, is_sockmap, removes_blindly, type_name};
-use super::{Error, Map, mapped};
+use super::{Error, Map, Operation, mapped};
 use crate::sys::{ENOTSUPP, UpdateFlags};
 
 /// What to do with the values of a per-CPU map.
@@ -50,7 +50,7 @@ impl Map {
         cpu: CpuMode,
         locking: Locking,
     ) -> Result<Vec<u8>, Error> {
-        self.require(self.capabilities().lookup, "lookup")?;
+        self.check_operation(Operation::Lookup)?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
         retrying(|| self.read(key, &mut value, locking))
@@ -106,8 +106,7 @@ impl Map {
         mode: UpdateMode,
         locking: Locking,
     ) -> Result<io::Result<()>, Error> {
-        self.require_writable()?;
-        self.require(self.capabilities().update, "update")?;
+        self.check_operation(Operation::Update)?;
         self.check_key(key)?;
         let spread;
         let value = if self.is_for_one_cpu(value) {
@@ -131,8 +130,7 @@ impl Map {
 
     /// [`Map::delete`] for keys of any kind.
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), Error> {
-        self.require_writable()?;
-        self.require(self.capabilities().delete, "delete")?;
+        self.check_operation(Operation::Delete)?;
         self.check_key(key)?;
         if removes_blindly(self.sys().info().map_type) {
             self.value_of(key, CpuMode::Each, Locking::Unlocked)?;
@@ -158,8 +156,7 @@ impl Map {
         cpu: CpuMode,
         locking: Locking,
     ) -> Result<Vec<u8>, Error> {
-        self.require_writable()?;
-        self.require(self.capabilities().lookup_and_delete, "lookup-and-delete")?;
+        self.check_operation(Operation::LookupAndDelete)?;
         self.check_keys_are_bytes()?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];

@@ -28,7 +28,7 @@ mod sources;
 mod unfit;
 
 pub use batch::{KeyList, Packed, Remover, Writer};
-pub use capability::Capabilities;
+pub use capability::{Capabilities, Operation};
 pub use entries::{CpuMode, Locking, UpdateMode};
 pub use error::Error;
 pub use finder::{Finder, Found};

@@ -1,14 +1,13 @@
 //! Maps without keys: queues, stacks and bloom filters.
 
 use super::entries::retrying;
-use super::{Error, Map, kind};
+use super::{Error, Map, Operation, kind};
 use crate::sys::UpdateFlags;
 
 impl Map {
     /// Adds a value. In a full queue or stack `replace_oldest` makes room.
     pub fn push(&self, value: &[u8], replace_oldest: bool) -> Result<(), Error> {
-        self.require_writable()?;
-        self.require(self.capabilities().push, "push")?;
+        self.check_operation(Operation::Push)?;
         self.check_one_value(value)?;
         if replace_oldest && self.is_filter() {
             let problem = "a bloom filter forgets nothing and is never full".to_owned();

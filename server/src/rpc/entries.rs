@@ -6,7 +6,7 @@ use tonic::Status;
 use super::map_convert::{cpu_mode, locking, update_mode};
 use super::typed::{key_bytes, typed_value, value_bytes};
 use super::{Shared, reference};
-use crate::core::{CpuMode, Error, Map};
+use crate::core::{CpuMode, Error, Map, Operation};
 
 pub(super) async fn lookup(
     shared: &Shared,
@@ -15,6 +15,7 @@ pub(super) async fn lookup(
     let pb::LookupRequest { map, key, cpu, typed, unlocked } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(&map).await?;
+    map.check_operation(Operation::Lookup)?;
     let locking = locking(unlocked);
     let (value, reference) = match key {
         Some(pb::lookup_request::Key::KeyReference(key)) => {
@@ -38,6 +39,7 @@ pub(super) async fn update(
     let pb::UpdateRequest { map, key, value, mode, unlocked } = request;
     let mode = update_mode(mode)?;
     let map = shared.find_map(&map).await?;
+    map.check_operation(Operation::Update)?;
     let locking = locking(unlocked);
     match (key, value) {
         (Some(pb::update_request::Key::KeyReference(key)), value) => {
@@ -63,6 +65,7 @@ pub(super) async fn delete(
 ) -> Result<pb::DeleteResponse, Status> {
     let pb::DeleteRequest { map, key } = request;
     let map = shared.find_map(&map).await?;
+    map.check_operation(Operation::Delete)?;
     match key {
         Some(pb::delete_request::Key::KeyReference(key)) => {
             reference::delete(shared, map, key).await?;
@@ -79,6 +82,7 @@ pub(super) async fn lookup_and_delete(
     let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(&map).await?;
+    map.check_operation(Operation::LookupAndDelete)?;
     let key = key_bytes(&map, key)?;
     check_types(&map, typed)?;
     let value = map.lookup_and_delete(&key, cpu, locking(unlocked))?;
@@ -92,6 +96,7 @@ pub(super) async fn push(
 ) -> Result<pb::PushResponse, Status> {
     let pb::PushRequest { map, value, replace_oldest } = request;
     let map = shared.find_map(&map).await?;
+    map.check_operation(Operation::Push)?;
     let value = value_bytes(&map, value)?;
     map.push(&value, replace_oldest)?;
     Ok(pb::PushResponse {})
