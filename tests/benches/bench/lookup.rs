@@ -133,7 +133,7 @@ async fn cpu_per_call(to: &impl Call, server: &Process) -> Result<f64> {
     let (begun, before) = (Instant::now(), server.cpu()?);
     let rate = throughput(to).await?;
     let calls = rate * begun.elapsed().as_secs_f64();
-    Ok((server.cpu()? - before).as_secs_f64() * 1e6 / calls)
+    Ok(server.cpu()?.saturating_sub(before).as_secs_f64() * 1e6 / calls)
 }
 
 /// How long each call takes, one at a time. The answer is only for the rounds.
