@@ -207,12 +207,15 @@ impl Chunk {
 
     /// Key and value of each entry; a half that was not asked for is empty.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        (0..self.len()).map(|at| {
-            (
-                slice(&self.packed.keys, self.strides.key, at),
-                slice(&self.packed.values, self.strides.value, at),
-            )
-        })
+        (0..self.len()).map(|at| self.entry(at))
+    }
+
+    /// Key and value of one entry; panics behind the last.
+    pub(crate) fn entry(&self, at: usize) -> (&[u8], &[u8]) {
+        (
+            slice(&self.packed.keys, self.strides.key, at),
+            slice(&self.packed.values, self.strides.value, at),
+        )
     }
 }
 

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Keys and values are the kernel's bytes in the agent's byte order, or typed JSON that the agent
-//! converts by the map's schema: see [`Datum`]. What stands for something else is named: see
+//! converts by the map's schema: see [`Datum`]; a [`TypedMap`] has keys and values of Rust types. What
+//! stands for something else is named: see
 //! [`v1::Reference`]. Whole maps come as [`Entries`] and go back as a [`Restore`], counters over
 //! time come as a [`Watch`], records of event buffers as [`Events`]. The streams end with an error
 //! if anything was cut off.
@@ -47,11 +48,13 @@ mod queues;
 mod restore;
 mod rpc_error;
 mod selector;
+mod typed_map;
 mod watch;
 
 pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
 pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, reference, v1, value};
 pub use tonic::Code;
+pub use zerocopy;
 
 pub use crate::agent::Agent;
 pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
@@ -75,4 +78,7 @@ pub use crate::objects::Objects;
 pub use crate::restore::Restore;
 pub use crate::rpc_error::{FieldViolation, PreconditionViolation, RpcError};
 pub use crate::selector::{SelectorError, parse_selector};
+pub use crate::typed_map::{
+    FieldPlace, Fields, FieldsError, Plain, TypedEntries, TypedMap, TypedMapError, field_place,
+};
 pub use crate::watch::{Interruption, Reconnect, Watch, WatchEvent, WatchOptions};

@@ -39,4 +39,5 @@ mod sockets;
 mod storage;
 mod taking_out;
 mod typed_iterate;
+mod typed_maps;
 mod watch;
