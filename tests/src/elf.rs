@@ -16,6 +16,8 @@ objects! {
     TYPED = "typed";
     /// Maps of the types whose entries are printed and read back; no programs that do anything.
     FORMATS = "formats";
+    /// A map whose author says how its numbers are to be shown; no programs.
+    HINTS = "hints";
     /// A map to share, and one to be pinned by its name.
     SHARED = "shared";
     /// Programs that write records into a ring buffer and a perf buffer.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value as Json};
 
 use super::address::{HEX, parse_address, parse_hex};
-use super::error::{EncodeError, Problem, shorten, some_of};
+use super::error::{EncodeError, Problem, candidates, shorten, some_of};
 use super::input::scalar_bytes;
 use super::leaf::{push_index, push_name};
 use super::number::describe;
@@ -129,8 +129,9 @@ impl Encoder<'_> {
         let known: HashSet<&str> = names().collect();
         match object.keys().find(|name| !known.contains(name.as_str())) {
             Some(name) => {
-                let (name, known) = (shorten(name), some_of(names()));
-                Err(self.error(Problem::UnknownField { name, known }))
+                let known: Vec<_> = names().collect();
+                let known = candidates(name, known.into_iter());
+                Err(self.error(Problem::UnknownField { name: shorten(name), known }))
             }
             None => Ok(()),
         }
@@ -296,7 +297,7 @@ mod tests {
             (
                 "/rx",
                 json!({"byte": 1, "ttl": 1}),
-                r#"rx: there is no field "byte"; there is bytes, ttl"#,
+                r#"rx: there is no field "byte"; there is bytes, ttl (did you mean bytes?)"#,
             ),
             ("/slots", json!([1]), "slots: 1 elements where there must be 2"),
             ("/slots", json!(1), "slots: expected a list of 2, got 1"),

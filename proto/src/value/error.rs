@@ -187,9 +187,48 @@ pub(super) fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if text.is_empty() { "none".to_owned() } else { text }
 }
 
+/// The names, or the first of them, and which was meant if one is close to what was written.
+pub(super) fn candidates<'a>(
+    written: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> String {
+    some_of(names.clone()) + &nearest(written, names)
+}
+
+/// " (did you mean …?)"
+fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> String {
+    /// An error must not take longer than what it is about.
+    const TRIED: usize = 1000;
+    const LONGEST: usize = 64;
+    let most = (written.chars().count() / 3).clamp(1, 3);
+    let near = |name: &&str| {
+        written.len() <= LONGEST && name.len() <= LONGEST && name.len().abs_diff(written.len()) <= 3
+    };
+    // Upper and lower case are the likeliest slip.
+    let distance = |name: &str| strsim::osa_distance(&written.to_lowercase(), &name.to_lowercase());
+    let candidates = names.take(TRIED).filter(near).map(|name| (distance(name), name));
+    match candidates.min_by_key(|(distance, _)| *distance) {
+        Some((distance, name)) if distance <= most => format!(" (did you mean {name}?)"),
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_find_what_was_meant() {
+        let names = || ["packets", "bytes", "rx", "SYN_SENT"].into_iter();
+        for (written, meant) in
+            [("packet", "packets"), ("btyes", "bytes"), ("RX", "rx"), ("SYNSENT", "SYN_SENT")]
+        {
+            assert_eq!(nearest(written, names()), format!(" (did you mean {meant}?)"));
+        }
+        for written in ["", "errors", "tx_dropped", &"packets".repeat(20)] {
+            assert_eq!(nearest(written, names()), "", "{written}");
+        }
+    }
 
     #[test]
     fn errors_stay_short() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::error::{Problem, shorten, some_of};
+use super::error::{Problem, candidates, shorten};
 use super::number::{Range, Whole, describe};
 use super::scalar::{Meaning, Names, Scalar};
 
@@ -78,7 +78,9 @@ fn named(names: &Names, json: &Json, bits: u32) -> Result<u128, Problem> {
     match (Whole::from_json(json), json) {
         (Some(number), _) => number.bits(bits, range),
         (None, Json::String(name)) => {
-            Err(Problem::UnknownName { name: shorten(name), known: some_of(names.names()) })
+            let known: Vec<_> = names.names().collect();
+            let known = candidates(name, known.into_iter());
+            Err(Problem::UnknownName { name: shorten(name), known })
         }
         (None, _) => Err(expected("a name of the enum or a number", json)),
     }

@@ -1,6 +1,6 @@
 //! Values told apart by one of their fields.
 
-use super::error::{EncodeError, Problem, shorten, some_of};
+use super::error::{EncodeError, Problem, candidates, shorten};
 use super::form::Name;
 use super::leaf::Leaf;
 use super::plan::{Plan, Shape, Step};
@@ -31,7 +31,7 @@ impl Plan {
         let leaves = self.leaves();
         let leaf = leaves.iter().find(|leaf| leaf.path() == field).ok_or_else(|| {
             let known = leaves.iter().map(Leaf::path).filter(|path| !path.is_empty());
-            let (name, known) = (shorten(field), some_of(known));
+            let (name, known) = (shorten(field), candidates(field, known));
             EncodeError::new("", Problem::UnknownField { name, known })
         })?;
         let (start, scalar) = (leaf.offset(), leaf.scalar());

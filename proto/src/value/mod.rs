@@ -8,6 +8,8 @@
 
 mod address;
 mod compile;
+#[cfg(test)]
+mod complaints;
 mod decode;
 mod digits;
 mod encode;

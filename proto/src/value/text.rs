@@ -299,7 +299,9 @@ mod tests {
             (
                 key,
                 r#"{"ipp":1}"#,
-                &format!(r#"there is no field "ipp"; there is ip, ports, slots, up{example}"#),
+                &format!(
+                    r#"there is no field "ipp"; there is ip, ports, slots, up (did you mean ip?){example}"#
+                ),
             ),
         ] {
             assert_eq!(plan(&ty).parse(text).unwrap_err().to_string(), said);

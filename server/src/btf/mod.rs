@@ -212,4 +212,6 @@ fn compile(btf: &Btf<'_>, id: u32, size: u32) -> Result<Type, BtfError> {
 #[cfg(test)]
 mod against_bpftool;
 #[cfg(test)]
+mod against_clang;
+#[cfg(test)]
 mod tests;

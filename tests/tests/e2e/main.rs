@@ -15,6 +15,7 @@ mod foreign_maps;
 mod globals;
 mod going_away;
 mod harness;
+mod hints;
 mod hostile_objects;
 mod iterate;
 mod layouts;
