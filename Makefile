@@ -2,7 +2,7 @@
 # Ubuntu 24.04, as root or with sudo. scripts/setup.sh says what it installs and why.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check
+.PHONY: help demo test bench fuzz check
 
 # Arguments for the tests or the benchmarks: make test ARGS='-p bpfgate-tests lookup'
 ARGS ?=
@@ -21,6 +21,10 @@ test: ## Unit, integration, doc and end-to-end tests on the running kernel
 bench: ## The performance contract: a table, and target/bench/report.json
 	@scripts/setup.sh build kernel-test
 	@scripts/bench.sh $(ARGS)
+
+fuzz: ## Every fuzzer for ten seconds (FUZZ_SECONDS), from its corpus in fuzz/corpus
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(ARGS)
 
 check: ## Formatting, lints, documentation, licences and advisories
 	@scripts/setup.sh build check

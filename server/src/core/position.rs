@@ -69,25 +69,35 @@ impl Position {
 
     /// Reads a token back. Whoever forges one reads the map from another place, no more.
     pub fn from_token(token: &[u8], map: &Map, incarnation: u64) -> Result<Self, Error> {
-        let parse = || {
-            let (life, rest) = token.split_first_chunk::<8>()?;
-            let (id, rest) = rest.split_first_chunk::<4>()?;
-            let (&started, rest) = rest.split_first()?;
-            let (cursor, rest) = rest.split_at_checked(map.sys().cursor_len())?;
-            let within = match rest.split_first_chunk::<4>() {
-                None if rest.is_empty() => None,
-                Some((count, key)) if key.len() == map.sys().key_len() => {
-                    let count = u32::from_le_bytes(*count);
-                    (count as usize <= super::iterate::BATCH_MAX).then_some(())?;
-                    Some((count, key.to_vec()))
-                }
-                _ => return None,
-            };
-            let map_id = u32::from_le_bytes(*id);
-            let ours = u64::from_le_bytes(*life) == incarnation && map_id == map.sys().info().id;
-            let started = started != 0;
-            ours.then(|| Self { map_id, cursor: cursor.to_vec(), started, within })
+        let sys = map.sys();
+        Self::parse(token, incarnation, sys.info().id, sys.cursor_len(), sys.key_len())
+            .ok_or_else(|| Error::ResumeToken { map: map.text().to_owned() })
+    }
+
+    /// A token of that life of the agent and of that map, whose cursors and keys have so many
+    /// bytes.
+    pub fn parse(
+        token: &[u8],
+        incarnation: u64,
+        map_id: u32,
+        cursor_len: usize,
+        key_len: usize,
+    ) -> Option<Self> {
+        let (life, rest) = token.split_first_chunk::<8>()?;
+        let (id, rest) = rest.split_first_chunk::<4>()?;
+        let (&started, rest) = rest.split_first()?;
+        let (cursor, rest) = rest.split_at_checked(cursor_len)?;
+        let within = match rest.split_first_chunk::<4>() {
+            None if rest.is_empty() => None,
+            Some((count, key)) if key.len() == key_len => {
+                let count = u32::from_le_bytes(*count);
+                (count as usize <= super::iterate::BATCH_MAX).then_some(())?;
+                Some((count, key.to_vec()))
+            }
+            _ => return None,
         };
-        parse().ok_or_else(|| Error::ResumeToken { map: map.text().to_owned() })
+        let ours = u64::from_le_bytes(*life) == incarnation && u32::from_le_bytes(*id) == map_id;
+        let started = started != 0;
+        ours.then(|| Self { map_id, cursor: cursor.to_vec(), started, within })
     }
 }
