@@ -112,10 +112,13 @@ impl Compiler {
                 values = values.saturating_add(1);
             } else if name.is_empty() {
                 let at = self.steps.len();
-                values =
-                    values.saturating_add(self.part(ty, Name::default(), offset, depth + 1)?);
+                let own = self.part(ty, Name::default(), offset, depth + 1)?;
                 if let Shape::Record { anonymous, .. } = &mut self.steps[at].shape {
                     *anonymous = true;
+                    values = values.saturating_add(own);
+                } else {
+                    // An address without a name: nobody can address it either.
+                    self.steps.truncate(at);
                 }
             } else {
                 values =

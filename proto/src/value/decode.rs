@@ -79,10 +79,10 @@ mod tests {
 
     use super::super::plan::Plan;
     use super::super::samples::{
-        array, array_shown, big_endian, bitfield, boolean, character, enumeration, float, pointer,
-        record, shown, signed, structure, union, unsigned,
+        array, array_shown, big_endian, bitfield, boolean, character, enumeration, float, int,
+        pointer, record, shown, signed, structure, union, unsigned,
     };
-    use super::super::schema::{ByteOrder, Display, Type};
+    use super::super::schema::{ByteOrder, Display, Encoding, Type};
 
     fn decode(ty: &Type, bytes: &[u8]) -> Json {
         Plan::compile_for(ty, ByteOrder::Little).unwrap().decode(bytes).unwrap()
@@ -91,6 +91,7 @@ mod tests {
     #[test]
     fn scalars_are_what_they_are_in_proto3_json() {
         let colors = [("RED", -1), ("GREEN", 2)];
+        let wide_boolean = int("_Bool", 9, Encoding::Bool);
         for (ty, bytes, json) in [
             (unsigned(1), &[255][..], json!(255)),
             (signed(1), &[255], json!(-1)),
@@ -111,6 +112,7 @@ mod tests {
             (boolean(), &[0], json!(false)),
             (boolean(), &[1], json!(true)),
             (boolean(), &[2], json!(2)),
+            (wide_boolean, &[0, 0, 0, 0, 0, 0, 0, 0, 1], json!("18446744073709551616")),
             (character(), b"a", json!("a")),
             (character(), &[7], json!(7)),
             (array(character(), 4), b"ab\0\0", json!("ab")),
@@ -150,6 +152,9 @@ mod tests {
             decode(&array_shown(unsigned(1), 4, Display::Hex), &bytes),
             json!("hex:0a000001")
         );
+        let nameless = record("struct in_addr", 4, false, vec![]);
+        let around = structure(vec![("a", unsigned(4)), ("", nameless)]);
+        assert_eq!(decode(&around, &[1, 0, 0, 0, 10, 0, 0, 1]), json!({"a": 1}));
         let named = |name, size, field| record(name, size, false, vec![bitfield("s", field, 0, 0)]);
         assert_eq!(decode(&named("struct in_addr", 4, big_endian(4)), &bytes), json!("10.0.0.1"));
         assert_eq!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::address::HEX;
 use super::form::Form;
+use super::number::Whole;
 use super::schema::{ByteOrder, EnumValue};
 
 /// One number or text.
@@ -175,6 +176,7 @@ impl Scalar {
                 0 => form.truth(false),
                 1 => form.truth(true),
                 // C reads these as true, but written back they would not be the same.
+                other if bits > 64 => form.plain(format_args!("{other}")),
                 _ => form.unsigned(self.load.get(at), bits),
             },
             Meaning::Char => match self.load.get(at) {
@@ -262,11 +264,19 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Numbers are taken at the enum's own width, so that -1 is the same however it was written.
+    /// Numbers are taken at the enum's own width, so that -1 is the same however it was written:
+    /// older compilers write it as unsigned and 32 bits wide. A name that would be read as bytes
+    /// or as a number, which no compiler writes, is none.
     pub(super) fn new(values: &[EnumValue], signed: bool, bits: u32) -> Self {
-        let widen = |value: u64| if signed { extend(value, bits) } else { value };
+        let unused = 64_u32.saturating_sub(bits).min(63);
+        let widen = |value: u64| {
+            if signed { extend(value, bits) } else { value << unused >> unused }
+        };
         let declared: Vec<_> = values
             .iter()
+            .filter(|EnumValue { name, .. }| {
+                !name.starts_with(HEX) && Whole::from_text(name).is_none()
+            })
             .map(|EnumValue { name, value }| (Box::from(name.as_str()), widen(*value)))
             .collect();
         let mut sorted: Vec<_> = (0..declared.len()).collect();

@@ -22,13 +22,13 @@ typedef long long __s64; typedef __u16 __be16; typedef __u32 __be32; typedef __u
 enum small { NO = -1, YES = 1 } __attribute__((packed));
 enum plain { DOWN, GONE = 7 };
 enum wide { NEAR = 1, FAR = 0x123456789aULL };
-enum deep { BELOW = -0x123456789aLL, ABOVE };
+enum low { UNDER = -5, OVER };
 struct bits { int a : 3; unsigned b : 5; int c : 9; _Bool d : 1; enum plain e : 4; __s64 f : 33; __u64 g : 31; };
 struct all {
     __u8 u8; __s8 s8; __u16 u16; __s16 s16; __u32 u32; int s32; __u64 u64; __s64 s64;
     unsigned __int128 u128; __int128 s128; _Bool yes, no; char letter, bell;
     char text[8], full[4], bytes[2];
-    enum small small; enum plain plain, unknown; enum wide wide, unknown_wide; enum deep deep;
+    enum small small; enum plain plain, unknown; enum wide wide, unknown_wide; enum low low;
     float f; double d, nan, infinite; struct bits bits;
     struct { __u16 inner; union { __u32 word; __u16 half[2]; }; };
     union { __u64 whole; struct { __u32 one, two; } parts; } either;
@@ -40,7 +40,7 @@ struct all {
 struct all all = {
     200, -100, 60000, -30000, 4000000000u, -2000000000, 18000000000000000000ull,
     -9000000000000000000ll, ((unsigned __int128)1 << 100) + 7, -((__int128)1 << 100), 1, 0, 'x', 7,
-    "abc", "full", "\xff\xfe", NO, GONE, (enum plain)9, FAR, (enum wide)77, BELOW,
+    "abc", "full", "\xff\xfe", NO, GONE, (enum plain)9, NEAR, (enum wide)77, UNDER,
     0.1f, -2.5, __builtin_nan(""), -__builtin_inf(),
     { -3, 21, -200, 1, GONE, -4000000000ll, 2000000000 }, { 7, { 0x00050005 } },
     { 0x0000000900000009ull }, { { 1, -2, 3 }, { 4, 5, -6 } }, {}, (void *)0xffff888000000000ull,
@@ -55,8 +55,8 @@ const EXPECTED: &str = r#"{
     "u128": "1267650600228229401496703205383", "s128": "-1267650600228229401496703205376",
     "yes": true, "no": false, "letter": "x", "bell": 7,
     "text": "abc", "full": "full", "bytes": "hex:fffe",
-    "small": "NO", "plain": "GONE", "unknown": 9, "wide": "FAR", "unknown_wide": "77",
-    "deep": "BELOW",
+    "small": "NO", "plain": "GONE", "unknown": 9, "wide": "NEAR", "unknown_wide": "77",
+    "low": "UNDER",
     "f": 0.1, "d": -2.5, "nan": "NaN", "infinite": "-Infinity",
     "bits": {
         "a": -3, "b": 21, "c": -200, "d": true, "e": "GONE", "f": "-4000000000", "g": 2000000000

@@ -128,6 +128,10 @@ fn the_most_telling_name_is_kept() {
     let anonymous = writer.record("", 0, 4, &[("x", u32_, 0)]);
     let named = writer.ty("pair_t", TYPEDEF, 0, anonymous, &[]);
     let constant = writer.ty("", 10, 0, named, &[]);
+    let far = [writer.name("FAR"), 5, 1];
+    let wide = writer.ty("wide", 19, 1, 8, &far);
+    let ty = value(&writer, wide, 8);
+    assert_eq!(Plan::compile(&ty).unwrap().show(&0x1_0000_0005_u64.to_ne_bytes()), "FAR");
     let name = |id| value(&writer, id, 4).name;
     assert_eq!(name(int), "unsigned int");
     assert_eq!(name(u32_), "__u32");
