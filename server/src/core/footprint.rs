@@ -10,6 +10,8 @@ use crate::sys;
 const ENTRY: u64 = 80;
 /// A pointer to something that is charged elsewhere.
 const POINTER: u64 = 8;
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
 /// `struct bpf_map` and what a type has beside its entries.
 const MAP: u64 = 4096;
 
@@ -32,7 +34,9 @@ pub(super) fn worst_bytes(map: &MapRequest) -> u64 {
     let inner = map.inner.as_deref().map_or(0, worst_bytes);
 
     let contents = if is(&[types::BPF_MAP_TYPE_ARRAY]) {
-        value.saturating_mul(entries)
+        let values = value.saturating_mul(entries);
+        // Values that can be mapped have pages of their own.
+        if map.flags & MMAPABLE == 0 { values } else { values.saturating_add(2 * page) }
     } else if is(&[types::BPF_MAP_TYPE_PERCPU_ARRAY]) {
         (value * cpus + POINTER).saturating_mul(entries)
     } else if is(&[types::BPF_MAP_TYPE_PERCPU_HASH, types::BPF_MAP_TYPE_LRU_PERCPU_HASH]) {
