@@ -22,6 +22,8 @@ objects! {
     SHARED = "shared";
     /// Programs that write records into a ring buffer and a perf buffer.
     EVENTS = "events";
+    /// Maps whose entries only programs make: storage of cgroups, stacks.
+    KEPT = "kept";
     /// Maps whose slots lead to programs, devices, CPUs, cgroups and maps, and who goes there.
     REFERENCES = "references";
     /// Maps that the kernel makes with BTF only: storage, and values with spin locks; no programs.

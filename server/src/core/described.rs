@@ -9,15 +9,10 @@ use super::{Error, shape};
 use crate::broker::{self, MapRequest, OwnBtf};
 use crate::{btf, sys};
 
-const BPF_F_NO_PREALLOC: u32 = 1;
-
 /// Makes a map of that layout.
 pub(super) fn make(request: &MapRequest, layout: Option<&Schema>) -> Result<sys::Map, Error> {
     shape::check(request)?;
     let is_storage = keys_are_descriptors(request.map_type);
-    if is_storage {
-        check_storage(request)?;
-    }
     let has_lock = layout.and_then(|layout| layout.value.as_ref()).is_some_and(has_lock);
     if has_lock {
         check_lock(request)?;
@@ -111,32 +106,6 @@ fn storage(map_type: u32) -> Option<types> {
         types::BPF_MAP_TYPE_CGRP_STORAGE,
     ];
     all.into_iter().find(|&kind| kind as u32 == map_type)
-}
-
-fn check_storage(request: &MapRequest) -> Result<(), Error> {
-    let MapRequest { key_size, value_size, max_entries, flags, .. } = *request;
-    let rules = [
-        (key_size != 4, "spec.key_size", key_size, "the key of this type has 4 bytes"),
-        (value_size == 0, "spec.value_size", value_size, "a value has 1 byte at least"),
-        (
-            max_entries != 0,
-            "spec.max_entries",
-            max_entries,
-            "whatever has storage in it is an entry, so it must be 0",
-        ),
-        (
-            flags & BPF_F_NO_PREALLOC == 0,
-            "spec.flags",
-            flags,
-            "this type needs BPF_F_NO_PREALLOC (1)",
-        ),
-    ];
-    match rules.into_iter().find(|(broken, ..)| *broken) {
-        Some((_, field, value, rule)) => {
-            Err(Error::Invalid { field, problem: format!("{value} does not do: {rule}") })
-        }
-        None => Ok(()),
-    }
 }
 
 /// Without its BTF such a map would be made without the lock.

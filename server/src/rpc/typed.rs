@@ -46,8 +46,6 @@ given! {
 
 /// The bytes of a key.
 pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
-    // Before anything is said of lengths or schemas.
-    map.check_keys_are_bytes()?;
     match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => Ok(bytes),
         Some(Given::Typed(typed)) => Ok(typed_key_bytes(map, &typed)?.into()),
@@ -58,10 +56,12 @@ pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Byt
 
 /// The bytes of a value. For a per-CPU map a list has one for each CPU.
 pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
-    map.check_values_are_bytes()?;
     let typed = match wire.map(Into::into) {
         Some(Given::Raw(bytes)) => return Ok(bytes),
-        Some(Given::Typed(typed)) => typed,
+        Some(Given::Typed(typed)) => {
+            map.check_values_are_bytes()?;
+            typed
+        }
         Some(Given::Reference) => return Err(invalid("reference", NO_REFERENCES)),
         None => return Err(invalid("value", "is missing: give raw_value or typed_value")),
     };

@@ -18,6 +18,7 @@ mod harness;
 mod hints;
 mod hostile_objects;
 mod iterate;
+mod kept;
 mod layouts;
 mod lifecycle;
 mod links;
