@@ -167,7 +167,9 @@ fn load_plan(
         };
         // The plan's ids, not the map's: the kernel takes none for some types.
         let ids = (planned.btf_key_type_id, planned.btf_value_type_id);
-        let schema = btf.as_ref().and_then(|blob| schema_of(blob, ids, &sys));
+        // A ring has neither; what it declares as its value are its records.
+        let has_bytes = planned.key_size > 0 || planned.value_size > 0;
+        let schema = btf.as_ref().filter(|_| has_bytes).and_then(|blob| schema_of(blob, ids, &sys));
         let counters = counters.remove(&planned.name).unwrap_or_default();
         let named = records.iter().find(|known| known.map == planned.name);
         let records = match &btf {

@@ -65,8 +65,10 @@ impl Batch {
     /// Takes the records, whose buffers can be used again, and accounts for them.
     pub(super) fn take(records: &mut Records, cpu: Option<u32>, memory: &Memory) -> Self {
         let cost = records.cost() as u64 + OVERHEAD;
-        let bytes = if records.bytes.len() * 2 > records.bytes.capacity() {
-            Bytes::from(std::mem::take(&mut records.bytes))
+        let room = records.bytes.capacity();
+        let bytes = if records.bytes.len() * 2 > room {
+            // The next batch is likely to be as large.
+            Bytes::from(std::mem::replace(&mut records.bytes, Vec::with_capacity(room)))
         } else {
             // Not all of a large buffer for a few records.
             Bytes::copy_from_slice(&records.bytes)

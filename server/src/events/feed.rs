@@ -94,15 +94,13 @@ pub(super) struct Reader {
     longest: usize,
     /// What has been read of each lane and not been sent.
     held: Vec<Records>,
-    sent_at: Instant,
+    flushed_at: Instant,
 }
 
 impl Reader {
     pub(super) fn new(feed: Arc<Feed>, source: Source, memory: Memory, longest: usize) -> Self {
         let held = (0..source.lanes()).map(|_| Records::default()).collect();
-        let sent_at = Instant::now();
-        let sent_at = sent_at.checked_sub(HOLD).unwrap_or(sent_at);
-        Self { feed, source, memory, longest, held, sent_at }
+        Self { feed, source, memory, longest, held, flushed_at: Instant::now() }
     }
 
     /// Reads for as long as somebody watches. When this returns the feed may be over: see
@@ -134,25 +132,27 @@ impl Reader {
         None
     }
 
-    /// Reads what is there, and waits for more.
+    /// Reads what is there, or a part of it from every lane, and waits for more.
     async fn turn(&mut self) -> io::Result<()> {
+        let mut more = false;
         for lane in 0..self.held.len() {
-            while self.read(lane)? == Stopped::Full {
+            if self.read(lane)? == Stopped::Full {
                 self.send(lane);
-                if !self.feed.is_wanted() {
-                    return Ok(());
-                }
-                // A program that writes without end must not keep the thread from others.
-                tokio::task::yield_now().await;
+                more = true;
             }
         }
-        if self.sent_at.elapsed() >= HOLD {
-            self.send_all();
+        if self.flushed_at.elapsed() >= HOLD {
+            self.flush();
+        }
+        if more {
+            // A program that writes without end must not keep the thread from others.
+            tokio::task::yield_now().await;
+            return Ok(());
         }
         let next = if self.held.iter().all(Records::is_empty) {
             Instant::now() + LOOK
         } else {
-            self.sent_at + HOLD
+            self.flushed_at + HOLD
         };
         tokio::select! {
             signed = self.source.signed() => signed,
@@ -180,17 +180,20 @@ impl Reader {
         }
     }
 
-    fn send_all(&mut self) {
+    /// Sends what is held, few records as they may be.
+    fn flush(&mut self) {
         for lane in 0..self.held.len() {
-            self.send(lane);
+            if self.send(lane) {
+                self.flushed_at = Instant::now();
+            }
         }
     }
 
-    /// Gives what is held to every watcher.
-    fn send(&mut self, lane: usize) {
+    /// Gives what is held of a lane to every watcher. False if that is nothing.
+    fn send(&mut self, lane: usize) -> bool {
         let records = &mut self.held[lane];
         if records.is_empty() {
-            return;
+            return false;
         }
         let cpu = self.source.cpu(lane);
         let state = self.feed.state();
@@ -209,7 +212,6 @@ impl Reader {
                 queue.lose(loss);
             }
         }
-        drop(state);
-        self.sent_at = Instant::now();
+        true
     }
 }

@@ -9,6 +9,7 @@
 //! - [`codec`]: bytes to JSON, and a whole map as JSON beside bpftool
 //! - [`update`]: many entries into a map, beside the raw system call
 //! - [`watch`]: many watchers of one map
+//! - [`events`]: records of a ring buffer, beside a reader that has it to itself
 //! - [`memory`]: what an idle agent and idle watchers take
 //!
 //! `make bench ARGS='-- lookup watch'` measures these groups only.
@@ -18,6 +19,7 @@
 mod agent;
 mod codec;
 mod echo;
+mod events;
 mod iterate;
 mod lookup;
 mod memory;
@@ -36,7 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use report::Report;
 
-const GROUPS: [&str; 6] = ["memory", "lookup", "iterate", "codec", "update", "watch"];
+const GROUPS: [&str; 7] = ["memory", "lookup", "iterate", "codec", "update", "watch", "events"];
 
 fn main() -> ExitCode {
     let done = match env::args_os().nth(1) {
@@ -101,6 +103,9 @@ async fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wanted("watch") {
         watch::measure(report).await.context("watch")?;
+    }
+    if wanted("events") {
+        events::measure(report).await.context("events")?;
     }
     Ok(())
 }
