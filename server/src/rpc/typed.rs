@@ -70,6 +70,8 @@ pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<B
 
 /// The bytes of a typed key.
 pub(super) fn typed_key_bytes(map: &Map, typed: &Value) -> Result<Vec<u8>, Error> {
+    // Before anything is said of a schema.
+    map.check_keys_are_bytes()?;
     encode(map, "key", map.key_plan(), typed)
 }
 
