@@ -4,8 +4,8 @@
 
 use std::io::Write as _;
 
-use bpfgate_client::v1;
-use bpfgate_client::value::{Schema, SchemaSource, Type};
+use bpfgate_client::v1::{self, MapType};
+use bpfgate_client::value::{Kind, Schema, SchemaSource, Type};
 
 use super::formatted;
 
@@ -26,9 +26,10 @@ struct Types {
 impl Bpftool {
     pub(super) fn new(map: &v1::Map) -> Self {
         let schema = map.schema.clone().and_then(|schema| Schema::try_from(schema).ok());
-        let types = schema
-            .filter(|schema| schema.source == SchemaSource::Btf)
-            .and_then(|Schema { key, value, source: _ }| Some(Types { key, value: value? }));
+        let types = schema.and_then(|Schema { key, value, source }| match source {
+            SchemaSource::Btf => Some(Types { key, value: value? }),
+            SchemaSource::Declared => declared(map, key, value),
+        });
         Self { per_cpu: map.per_cpu, types }
     }
 
@@ -78,8 +79,24 @@ impl Bpftool {
     }
 }
 
+/// The agent makes a map with BTF of its declared layout, in which what is not declared is plain
+/// bytes. The kernel takes none for keys of some types.
+fn declared(map: &v1::Map, key: Option<Type>, value: Option<Type>) -> Option<Types> {
+    let spec = map.spec.as_ref()?;
+    let key = key.unwrap_or_else(|| Type::opaque(spec.key_size));
+    let taken = match spec.r#type() {
+        MapType::Array | MapType::PercpuArray => {
+            matches!(key.kind, Kind::Integer { .. }) && key.size == 4
+        }
+        MapType::LpmTrie => matches!(key.kind, Kind::Record { is_union: false, .. }),
+        _ => key.size > 0,
+    };
+    let value = value.unwrap_or_else(|| Type::opaque(spec.value_size));
+    taken.then_some(Types { key: Some(key), value })
+}
+
 /// `["0x0a","0x00"]`.
-pub(super) fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut before: &[u8] = b"[\"0x";
     for byte in bytes {
@@ -115,6 +132,6 @@ mod tests {
         let types = Types { key: None, value: Type::opaque(1) };
         let form = Bpftool { per_cpu: false, types: Some(types) };
         let text = entry(&form, &[&[2]]);
-        assert!(text.ends_with(r#""value":["0x02"],"formatted":{"value":["0x02"]}}"#), "{text}");
+        assert!(text.ends_with(r#""value":["0x02"],"formatted":{"value":[2]}}"#), "{text}");
     }
 }

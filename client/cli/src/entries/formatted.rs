@@ -16,8 +16,6 @@ use std::io::Write as _;
 
 use bpfgate_client::value::{Encoding, EnumValue, Field, Kind, Type};
 
-use super::bpftool::hex;
-
 /// Appends the value of that type which `bytes` start with; missing bytes are zero.
 pub(super) fn write(ty: &Type, bytes: &[u8], out: &mut Vec<u8>) {
     let size = ty.size as usize;
@@ -37,7 +35,8 @@ pub(super) fn write(ty: &Type, bytes: &[u8], out: &mut Vec<u8>) {
         Kind::Pointer => {
             let _ = write!(out, "{}", number(bytes, size));
         }
-        Kind::Opaque { .. } => hex(bytes.get(..size).unwrap_or_default(), out),
+        // In BTF these are arrays of bytes.
+        Kind::Opaque { .. } => list(bytes.get(..size).unwrap_or_default(), out),
     }
 }
 
@@ -140,6 +139,16 @@ fn array(element: &Type, length: u32, bytes: &[u8], out: &mut Vec<u8>) {
         write(element, bytes.get(from..).unwrap_or_default(), out);
     }
     out.extend_from_slice(if length == 0 { b"[]" } else { b"]" });
+}
+
+/// `[10,0,0,1]`.
+fn list(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut before = '[';
+    for byte in bytes {
+        let _ = write!(out, "{before}{byte}");
+        before = ',';
+    }
+    out.extend_from_slice(if bytes.is_empty() { b"[]" } else { b"]" });
 }
 
 /// Printable characters up to a NUL. Without one they are no text to bpftool.
