@@ -15,7 +15,7 @@ const HISTORY: usize = 60;
 const SMOOTHING: f64 = 0.3;
 
 /// All counters of a watch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Board {
     view: CounterView,
     trends: HashMap<SeriesId, Trend>,
@@ -23,7 +23,7 @@ pub(crate) struct Board {
 }
 
 /// How a counter went.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Trend {
     /// Rates, the oldest first.
     history: VecDeque<f64>,
@@ -58,7 +58,7 @@ impl Filter {
         self.0.is_empty() || text.to_lowercase().contains(&self.0)
     }
 
-    fn lets_counter(&self, key: &CounterKey) -> bool {
+    pub(crate) fn lets_counter(&self, key: &CounterKey) -> bool {
         self.0.is_empty() || self.lets(&format!("{} {} {}", key.map, key_text(key), key.field))
     }
 }
@@ -75,12 +75,6 @@ pub(crate) fn key_text(key: &CounterKey) -> String {
 impl Board {
     pub(crate) fn new(header: &WatchHeader, filter: Filter) -> Self {
         Self { view: CounterView::new(header), trends: HashMap::new(), filter }
-    }
-
-    /// Other counters from now on; nothing is forgotten.
-    #[cfg(test)]
-    pub(crate) fn set_filter(&mut self, filter: Filter) {
-        self.filter = filter;
     }
 
     /// Takes one event in.
@@ -267,7 +261,7 @@ pub(crate) mod tests {
     fn a_filter_looks_at_map_key_and_field_in_any_case() {
         let mut board = board(&[("net/rx", 1), ("net/tx", 2)], |_| 1);
         for (text, left) in [("", 2), ("RX", 1), ("Key-2", 1), ("packets", 2), ("bytes", 0)] {
-            board.set_filter(Filter::new(text));
+            board.filter = Filter::new(text);
             assert_eq!(board.rows().count(), left, "{text:?}");
         }
     }

@@ -8,6 +8,7 @@
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself; [`spark`]:
 //!   small bars
 //! - [`complete`]: completion in shells
+//! - [`top`]: the full screen
 //! - [`describe`], [`human`]: types and numbers in words
 //! - [`restore`]: entries read back from what was printed
 //! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
@@ -34,6 +35,7 @@ mod restore;
 mod scalar;
 mod spark;
 mod target;
+mod top;
 mod values;
 
 use std::process::ExitCode;

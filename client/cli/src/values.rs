@@ -92,6 +92,11 @@ fn unknown(what: &str, text: &str, all: &[String]) -> String {
     format!("there is no such {what}; {hint}")
 }
 
+/// A kernel may have types that this version has no name for.
+pub(crate) fn map_type_text(number: i32) -> String {
+    MapType::try_from(number).map_or_else(|_| format!("type {number}"), map_type_name)
+}
+
 /// The other way.
 pub(crate) fn map_type_name(kind: MapType) -> String {
     kind.as_str_name().trim_start_matches("MAP_TYPE_").to_ascii_lowercase()

@@ -87,7 +87,7 @@ impl fmt::Display for CounterValue {
 }
 
 /// What is kept of one series.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) key: Arc<CounterKey>,
     pub(super) series: v1::Series,

@@ -62,7 +62,7 @@ fn duration(wire: Option<prost_types::Duration>) -> Option<Duration> {
 }
 
 /// What the view keeps of a map.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct MapState {
     pub(super) progress: MapProgress,
     /// Parts of a sweep whose last part has not come.
@@ -72,7 +72,7 @@ pub(super) struct MapState {
 }
 
 /// A value that waits for the rest of its sweep.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Staged {
     pub(super) id: SeriesId,
     pub(super) value: CounterValue,

@@ -60,7 +60,7 @@ pub use maps::MapProgress;
 /// assert_eq!(sweep(4, 4)?, (CounterValue::Unsigned(4), Some(0.0)));
 /// # Ok::<_, bpfgate_client::ViewError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CounterView {
     /// The agent's life that the series belong to.
     incarnation: String,

@@ -7,6 +7,7 @@ mod agent;
 mod link;
 mod map;
 mod object;
+mod top;
 mod watch;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
 pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, UpdateArgs};
 pub(crate) use object::{LoadArgs, ObjectCommand};
+pub(crate) use top::TopArgs;
 pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};
 
 /// Read, write and watch eBPF maps through a bpfgate agent, without a capability.
@@ -66,6 +68,8 @@ pub(crate) enum Noun {
     /// Numbers in maps as they change, records as they are written
     #[command(subcommand)]
     Watch(WatchCommand),
+    /// Maps, programs, links and the fastest counters on a full screen
+    Top(TopArgs),
     /// The agent, and who you are to it
     #[command(subcommand)]
     Agent(AgentCommand),

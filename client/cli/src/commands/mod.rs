@@ -14,6 +14,9 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::render::{Format, Sheet};
 
+pub(crate) use program_stats::{Runs, runs_between};
+pub(crate) use watch::{everything, news};
+
 /// What a command has to say: rows, or nothing.
 type Answer = Result<Option<Sheet>, Failure>;
 
@@ -24,6 +27,7 @@ pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
         Noun::Object(command) => object::run(context, command).await,
         Noun::Link(command) => link::run(context, command).await,
         Noun::Watch(command) => watch::run(context, command).await,
+        Noun::Top(args) => crate::top::run(context, args).await.map(|()| None),
         Noun::Agent(command) => agent::run(context, command).await,
         // Before there is a connection, in `main`.
         Noun::Completions { .. } => Ok(None),

@@ -60,7 +60,7 @@ async fn counters(context: &Context, args: CountersArgs) -> Answer {
 }
 
 /// Made maps, and maps of objects: `*` does not cross the `/`.
-pub(super) fn everything() -> Vec<CounterSelector> {
+pub(crate) fn everything() -> Vec<CounterSelector> {
     ["*", "*/*"].map(|map| CounterSelector { map: map.to_owned(), ..Default::default() }).into()
 }
 
@@ -226,7 +226,7 @@ fn say(event: &WatchEvent) {
 }
 
 /// What people should know of besides the numbers.
-pub(super) fn news(event: &WatchEvent) -> Option<String> {
+pub(crate) fn news(event: &WatchEvent) -> Option<String> {
     match event {
         WatchEvent::Loss(loss) => Some(loss_text(loss)),
         WatchEvent::Interrupted(gap) => {

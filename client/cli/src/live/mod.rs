@@ -16,7 +16,7 @@ use picture::Picture;
 
 pub(crate) use sections::sections;
 
-pub(crate) use picture::{Look, value};
+pub(crate) use picture::{Look, rate, trend, value};
 
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";

@@ -4,7 +4,7 @@ use bpfgate_client::v1;
 
 use crate::describe;
 use crate::render::{Cell, Format, Sheet, left, right};
-use crate::values::{flag_names, map_type_name};
+use crate::values::{flag_names, map_type_text};
 
 pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
     if format == Format::Bpftool {
@@ -26,7 +26,7 @@ pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
             let spec = map.spec.unwrap_or_default();
             [
                 Cell::Text(map.name),
-                Cell::Text(type_name(spec.r#type)),
+                Cell::Text(map_type_text(spec.r#type)),
                 Cell::Number(spec.key_size.into()),
                 Cell::Number(spec.value_size.into()),
                 Cell::Number(spec.max_entries.into()),
@@ -56,7 +56,7 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
         let spec = map.spec.unwrap_or_default();
         [
             Cell::Number(map.id.into()),
-            Cell::Text(type_name(spec.r#type)),
+            Cell::Text(map_type_text(spec.r#type)),
             Cell::Text(map.kernel_name),
             Cell::Number(spec.flags.into()),
             Cell::Number(spec.key_size.into()),
@@ -67,11 +67,6 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
         ]
     };
     Sheet::many(columns.map(left), maps.into_iter().map(row))
-}
-
-/// A kernel may have types that this version has no name for.
-fn type_name(number: i32) -> String {
-    v1::MapType::try_from(number).map_or_else(|_| format!("type {number}"), map_type_name)
 }
 
 pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
@@ -98,7 +93,7 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
         ("name", optional(map.name)),
         ("id", Cell::Number(map.id.into())),
         ("kernel_name", Cell::Text(map.kernel_name)),
-        ("type", Cell::Text(type_name(spec.r#type))),
+        ("type", Cell::Text(map_type_text(spec.r#type))),
         ("object", optional(map.object)),
         ("ownership", Cell::Text(ownership.to_owned())),
         ("key_size", Cell::Number(spec.key_size.into())),

@@ -1,0 +1,143 @@
+//! The screen.
+
+use bpfgate_client::Standing;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Paragraph, Row, Table};
+
+use super::data::Data;
+use super::panes::{Column, Pane, Sheet};
+use super::state::View;
+use crate::human;
+use crate::render::printable;
+
+/// Lines that a pane needs to say anything: its frame, the heading, a row.
+const LEAST: u16 = 4;
+/// Cells that a column of text gives up first when the screen is narrow.
+const NARROW: usize = 12;
+
+/// One picture.
+pub(super) fn draw(frame: &mut Frame<'_>, live: &Data, view: &mut View) {
+    let frozen = view.frozen.take();
+    let data = frozen.as_deref().unwrap_or(live);
+    let [head, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)])
+            .areas(frame.area());
+    frame.render_widget(title(live, view, frozen.is_some()), head);
+    for (pane, area) in areas(body, view.pane) {
+        draw_pane(frame, area, pane, data, view);
+    }
+    frame.render_widget(footer(view), foot);
+    view.frozen = frozen;
+}
+
+/// The pane with the keys has most of the room; the others as much as they can do with. Where
+/// that is not enough, it is alone.
+fn areas(body: Rect, focus: Pane) -> Vec<(Pane, Rect)> {
+    let others = u16::try_from(Pane::ALL.len()).unwrap_or(u16::MAX) - 1;
+    if body.height < LEAST * others + 2 * LEAST {
+        return vec![(focus, body)];
+    }
+    let rest = Constraint::Length(LEAST.max(body.height / 6));
+    let height = |pane: &Pane| if *pane == focus { Constraint::Fill(1) } else { rest };
+    let parts = Layout::vertical(Pane::ALL.iter().map(height)).split(body);
+    Pane::ALL.into_iter().zip(parts.iter().copied()).collect()
+}
+
+fn title(data: &Data, view: &View, frozen: bool) -> Line<'static> {
+    let trouble = |text: String| {
+        let style = Style::new().add_modifier(Modifier::BOLD);
+        let style = if view.colour { style.fg(Color::Yellow) } else { style };
+        Line::from(Span::styled(printable(&text), style))
+    };
+    if data.board.view().standing() == Standing::Interrupted {
+        return trouble(data.news.clone().unwrap_or_else(|| "connection lost".to_owned()));
+    }
+    if let Some(problem) = &data.polled.problem {
+        return trouble(problem.clone());
+    }
+    if let Some(news) = &data.news {
+        return trouble(news.clone());
+    }
+    let paused = if frozen { "  PAUSED" } else { "" };
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let endpoint = format!("  {}", data.endpoint);
+    Line::from(vec![
+        Span::styled("bpfgate top", bold),
+        Span::styled(paused, bold),
+        Span::raw(endpoint),
+    ])
+}
+
+fn footer(view: &View) -> Line<'static> {
+    if view.typing {
+        return Line::from(format!("/{}█  enter keeps, esc drops", view.text));
+    }
+    let order = view.pane.orders()[view.order(view.pane)];
+    let filter = if view.text.is_empty() { "filter" } else { &view.text };
+    Line::from(format!(
+        "tab {}  s by {order}  / {filter}  p pause  ↑↓ scroll  q quit",
+        view.pane.name(),
+    ))
+}
+
+fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, data: &Data, view: &mut View) {
+    let focused = pane == view.pane;
+    let Sheet { title, columns, rows, empty } = pane.sheet(data, view);
+    let mut style = Style::new();
+    if focused {
+        style = style.add_modifier(Modifier::BOLD);
+        if view.colour {
+            style = style.fg(Color::Green);
+        }
+    }
+    let order = pane.orders()[view.order(pane)];
+    let block = Block::bordered().border_style(style).title(format!(" {title} by {order} "));
+    let inner = block.inner(area);
+    if rows.is_empty() {
+        frame.render_widget(Paragraph::new(empty).block(block), area);
+        return;
+    }
+    if focused {
+        view.page = usize::from(inner.height.saturating_sub(1)).max(1);
+    }
+    let widths = widths(columns, &rows, inner.width);
+    let heading = columns.iter().map(|column| cell(column.heading, column));
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let lines = rows
+        .iter()
+        .map(|row| Row::new(row.iter().zip(columns).map(|(text, column)| cell(text, column))));
+    let mut table = Table::new(lines, widths).header(Row::new(heading).style(bold)).block(block);
+    if focused {
+        table = table.row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    }
+    frame.render_stateful_widget(table, area, &mut view.tables[pane as usize]);
+}
+
+fn cell<'t>(text: &'t str, column: &Column) -> Text<'t> {
+    if column.right { Text::from(text).right_aligned() } else { Text::from(text) }
+}
+
+/// As wide as what is in it; the longest texts give way first, the numbers never do.
+fn widths(columns: &[Column], rows: &[Vec<String>], room: u16) -> Vec<Constraint> {
+    let wanted = |at: usize| {
+        let cells = rows.iter().map(|row| human::width(&row[at]));
+        cells.chain([columns[at].heading.len()]).max().unwrap_or(0)
+    };
+    let mut widths: Vec<usize> = (0..columns.len()).map(wanted).collect();
+    let gaps = columns.len().saturating_sub(1);
+    let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room.into());
+    while over > 0 {
+        let text = |at: &usize| !columns[*at].right && widths[*at] > NARROW;
+        let Some(widest) = (0..columns.len()).filter(text).max_by_key(|at| widths[*at]) else {
+            break;
+        };
+        let less = over.min(widths[widest] - NARROW).min(4);
+        widths[widest] -= less;
+        over -= less;
+    }
+    let length = |width: usize| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX));
+    widths.into_iter().map(length).collect()
+}

@@ -1,0 +1,125 @@
+//! `bpfgate top`: maps, programs, links and the fastest counters on a full screen.
+//!
+//! [`data`] is what the agent tells, [`state`] what the keys change, [`panes`] the rows of each
+//! pane, [`draw`] the screen. Here is the loop that joins them.
+
+mod data;
+mod draw;
+mod panes;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use bpfgate_client::{Reconnect, Watch, WatchEvent, WatchOptions};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::TopArgs;
+use crate::board::{Board, Filter};
+use crate::commands::{everything, news};
+use crate::context::Context;
+use crate::end::End;
+use crate::exit::{Exit, Failure};
+use crate::spark::Bars;
+
+use data::{Data, Polled};
+use state::{Then, View};
+
+/// The most often that numbers move on the screen; a key is answered at once.
+const REDRAW: Duration = Duration::from_millis(500);
+
+/// Runs until a key, a signal or an error ends it, and gives the terminal back.
+pub(crate) async fn run(context: &Context, args: TopArgs) -> Result<(), Failure> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        let hint = "`top` needs a terminal; for a pipe there is `bpfgate watch counters`";
+        return Err(Failure::new(Exit::Usage, hint));
+    }
+    let options = WatchOptions {
+        interval: Some(args.interval),
+        reconnect: Some(Reconnect::default()),
+        ..WatchOptions::default()
+    };
+    let selectors = if args.selectors.is_empty() { everything() } else { args.selectors };
+    // What is wrong with the request is said on a terminal that is still as it was.
+    let watch = context.client.maps().watch_counters(selectors, options).await?;
+    let polled = data::poll(context.client.clone(), !args.no_stats, args.interval);
+    let board = Board::new(watch.header(), Filter::default());
+    let data = Data::new(board, context.client.endpoint().to_string());
+    let view = View::new(context.colour, Bars::of_locale());
+
+    let end = End::new(None)?;
+    // From here on a panic gives the terminal back too.
+    let terminal = ratatui::try_init()?;
+    let ended = Top { terminal, data, view, watch, polled, end }.run().await;
+    let restored = ratatui::try_restore();
+    ended?;
+    Ok(restored?)
+}
+
+struct Top {
+    terminal: DefaultTerminal,
+    data: Data,
+    view: View,
+    watch: Watch,
+    polled: mpsc::Receiver<Polled>,
+    end: End,
+}
+
+impl Top {
+    async fn run(mut self) -> Result<(), Failure> {
+        let mut keys = keys();
+        let mut redraw = interval(REDRAW);
+        redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let draw = tokio::select! {
+                () = self.end.come() => return Ok(()),
+                key = keys.recv() => match key {
+                    Some(key) if self.view.take(&key, &self.data) == Then::Quit => return Ok(()),
+                    Some(_) => true,
+                    // The terminal is gone.
+                    None => return Ok(()),
+                },
+                _ = redraw.tick() => true,
+                Some(polled) = self.polled.recv() => {
+                    self.data.polled = polled;
+                    false
+                }
+                event = self.watch.next_event() => {
+                    let Some(event) = event? else { return Ok(()) };
+                    self.take(&event)?;
+                    false
+                }
+            };
+            if draw {
+                let Self { terminal, data, view, .. } = &mut self;
+                terminal.draw(|frame| draw::draw(frame, data, view))?;
+            }
+        }
+    }
+
+    fn take(&mut self, event: &WatchEvent) -> Result<(), Failure> {
+        match news(event) {
+            Some(news) => self.data.news = Some(news),
+            None if matches!(event, WatchEvent::Sync(_)) => self.data.news = None,
+            None => {}
+        }
+        self.data.board.apply(event)?;
+        Ok(())
+    }
+}
+
+/// Keys and resizes, from a thread of their own: reading a terminal blocks. It ends with the
+/// process.
+fn keys() -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(64);
+    std::thread::spawn(move || {
+        let read = || -> io::Result<bool> { Ok(sender.blocking_send(event::read()?).is_ok()) };
+        while read().unwrap_or(false) {}
+    });
+    receiver
+}

@@ -1,0 +1,133 @@
+//! What the keys change.
+
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::widgets::TableState;
+
+use super::data::Data;
+use super::panes::Pane;
+use crate::board::Filter;
+use crate::spark::Bars;
+
+/// What the user sees of the data.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) pane: Pane,
+    /// By [`Pane`]: the row that is marked, and which of its orders.
+    pub(super) tables: [TableState; Pane::ALL.len()],
+    orders: [usize; Pane::ALL.len()],
+    /// What the filter is, and whether it is being typed.
+    pub(super) text: String,
+    pub(super) typing: bool,
+    /// The data as they were when they were stopped.
+    pub(super) frozen: Option<Box<Data>>,
+    /// Rows of a page, as last drawn.
+    pub(super) page: usize,
+    pub(super) colour: bool,
+    pub(super) bars: Bars,
+}
+
+/// What a key leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Stay,
+    Quit,
+}
+
+impl View {
+    pub(super) fn new(colour: bool, bars: Bars) -> Self {
+        Self {
+            pane: Pane::Counters,
+            tables: std::array::from_fn(|_| TableState::default()),
+            orders: [0; Pane::ALL.len()],
+            text: String::new(),
+            typing: false,
+            frozen: None,
+            page: 10,
+            colour,
+            bars,
+        }
+    }
+
+    pub(super) fn filter(&self) -> Filter {
+        Filter::new(&self.text)
+    }
+
+    /// Which of its orders a pane has.
+    pub(super) fn order(&self, pane: Pane) -> usize {
+        self.orders[pane as usize] % pane.orders().len()
+    }
+
+    /// Takes a key or a resize, which the next picture sees by itself.
+    pub(super) fn take(&mut self, event: &Event, data: &Data) -> Then {
+        let Event::Key(key) = event else { return Then::Stay };
+        if key.kind == KeyEventKind::Release {
+            return Then::Stay;
+        }
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if control && matches!(key.code, KeyCode::Char('c' | 'd')) {
+            return Then::Quit;
+        }
+        if self.typing {
+            self.type_key(*key);
+            return Then::Stay;
+        }
+        self.command(key.code, data)
+    }
+
+    fn type_key(&mut self, key: KeyEvent) {
+        match key.code {
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.text.clear();
+            }
+            KeyCode::Backspace => {
+                self.text.pop();
+            }
+            KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::CONTROL) => self.text.push(c),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, key: KeyCode, data: &Data) -> Then {
+        match key {
+            KeyCode::Char('q') => return Then::Quit,
+            // What Esc undoes first is a filter.
+            KeyCode::Esc if self.text.is_empty() => return Then::Quit,
+            KeyCode::Esc => self.text.clear(),
+            KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.turn(1),
+            KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => {
+                self.turn(Pane::ALL.len() - 1);
+            }
+            KeyCode::Char(c @ '1'..='4') => self.pane = Pane::ALL[c as usize - '1' as usize],
+            KeyCode::Char('s') => self.orders[self.pane as usize] = self.order(self.pane) + 1,
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('p' | ' ') => {
+                let frozen = self.frozen.take();
+                self.frozen = frozen.is_none().then(|| Box::new(data.clone()));
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.table().select_next(),
+            KeyCode::Up | KeyCode::Char('k') => self.table().select_previous(),
+            KeyCode::PageDown => {
+                let page = u16::try_from(self.page).unwrap_or(u16::MAX);
+                self.table().scroll_down_by(page);
+            }
+            KeyCode::PageUp => {
+                let page = u16::try_from(self.page).unwrap_or(u16::MAX);
+                self.table().scroll_up_by(page);
+            }
+            KeyCode::Home | KeyCode::Char('g') => self.table().select_first(),
+            KeyCode::End | KeyCode::Char('G') => self.table().select_last(),
+            _ => {}
+        }
+        Then::Stay
+    }
+
+    fn turn(&mut self, by: usize) {
+        self.pane = Pane::ALL[(self.pane as usize + by) % Pane::ALL.len()];
+    }
+
+    fn table(&mut self) -> &mut TableState {
+        &mut self.tables[self.pane as usize]
+    }
+}
