@@ -124,7 +124,7 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
 /// What every inner map looks like, as `map create --inner` takes it.
 fn inner(spec: &v1::MapSpec) -> Cell {
     let v1::MapSpec { key_size, value_size, max_entries, flags, .. } = spec;
-    let kind = type_name(spec.r#type);
+    let kind = map_type_text(spec.r#type);
     let flags =
         if *flags == 0 { String::new() } else { format!(":{}", flag_names(*flags).join(",")) };
     Cell::Text(format!("{kind}:{key_size}:{value_size}:{max_entries}{flags}"))
