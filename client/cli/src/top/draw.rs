@@ -15,8 +15,8 @@ use crate::render::printable;
 
 /// Lines that a pane needs to say anything: its frame, the heading, a row.
 const LEAST: u16 = 4;
-/// Cells that a column of text gives up first when the screen is narrow.
-const NARROW: usize = 12;
+/// Cells that a column of text keeps when the screen is narrow.
+const NARROW: usize = 3;
 
 /// One picture.
 pub(super) fn draw(frame: &mut Frame<'_>, live: &Data, view: &mut View) {
@@ -132,7 +132,10 @@ fn widths(columns: &[Column], rows: &[Vec<String>], room: u16) -> Vec<Constraint
     while over > 0 {
         let text = |at: &usize| !columns[*at].right && widths[*at] > NARROW;
         let Some(widest) = (0..columns.len()).filter(text).max_by_key(|at| widths[*at]) else {
-            break;
+            // Half a number reads as another one: what does not fit whole is left out.
+            let Some(last) = widths.iter().rposition(|width| *width > 0) else { break };
+            over = over.saturating_sub(std::mem::take(&mut widths[last]));
+            continue;
         };
         let less = over.min(widths[widest] - NARROW).min(4);
         widths[widest] -= less;
