@@ -24,6 +24,8 @@ pub struct Builtin {
     pub elf: &'static [u8],
     /// The maps with counters in their values.
     pub counters: &'static [MapCounters],
+    /// Which numbers in the maps' keys stand for something on the host.
+    pub names: &'static [KeyName],
     /// The maps that carry records, whose type the map itself cannot say.
     pub records: &'static [MapRecords],
 }
@@ -44,6 +46,17 @@ pub struct Counter {
     pub field: &'static str,
     /// As in `OpenMetrics` and UCUM: `By`, `packets`, `calls`, `records`.
     pub unit: &'static str,
+}
+
+/// A number in a map's key that stands for something on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyName {
+    /// The map's name in the object.
+    pub map: &'static str,
+    /// Path of the field in the key; empty for a key that is one number.
+    pub field: &'static str,
+    /// As in the tag `bpfgate:…` on a field: `ifindex`, `syscall`, `protocol`.
+    pub what: &'static str,
 }
 
 /// What the records of a ring buffer are.
@@ -80,6 +93,7 @@ static BUILTINS: [Builtin; 4] = [
             map: "lost",
             counters: &[Counter { field: "", unit: "records" }],
         }],
+        names: &[],
         records: &[MapRecords { map: "events", record: "exec_event" }],
     },
     Builtin {
@@ -90,6 +104,10 @@ static BUILTINS: [Builtin; 4] = [
             MapCounters { map: "if_counters", counters: PACKETS_AND_BYTES },
             MapCounters { map: "if_missed", counters: &[Counter { field: "", unit: "packets" }] },
         ],
+        names: &[
+            KeyName { map: "if_counters", field: "ifindex", what: "ifindex" },
+            KeyName { map: "if_counters", field: "protocol", what: "protocol" },
+        ],
         records: &[],
     },
     Builtin {
@@ -99,6 +117,10 @@ static BUILTINS: [Builtin; 4] = [
         counters: &[
             MapCounters { map: "by_proto", counters: &[Counter { field: "", unit: "By" }] },
             MapCounters { map: "stats", counters: PACKETS_AND_BYTES },
+        ],
+        names: &[
+            KeyName { map: "by_proto", field: "", what: "protocol" },
+            KeyName { map: "stats", field: "", what: "protocol" },
         ],
         records: &[],
     },
@@ -111,6 +133,8 @@ static BUILTINS: [Builtin; 4] = [
             MapCounters { map: "compat_syscalls", counters: CALLS },
             MapCounters { map: "missed", counters: CALLS },
         ],
+        // 32-bit processes have numbers of their own.
+        names: &[KeyName { map: "syscalls", field: "", what: "syscall" }],
         records: &[],
     },
 ];

@@ -18,6 +18,8 @@ objects! {
     FORMATS = "formats";
     /// A map whose author says how its numbers are to be shown; no programs.
     HINTS = "hints";
+    /// Maps whose types say in tags what they count; no programs.
+    ANNOTATED = "annotated";
     /// A map to share, and one to be pinned by its name.
     SHARED = "shared";
     /// Programs that write records into a ring buffer and a perf buffer.

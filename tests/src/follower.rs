@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bpfgate_client::v1::series_removed::Reason;
-use bpfgate_client::v1::{CounterBatch, Series, SeriesRemoved, WatchLoss, WatchSync};
+use bpfgate_client::v1::{CounterBatch, Series, SeriesRemoved, SeriesReset, WatchLoss, WatchSync};
 use bpfgate_client::{Error, Watch, WatchEvent};
 
 use crate::SOON;
@@ -23,10 +23,16 @@ pub struct Follower {
     pub sync: Option<WatchSync>,
     /// Every removal.
     pub removed: Vec<SeriesRemoved>,
+    /// Every reset.
+    pub resets: Vec<SeriesReset>,
+    /// The last counts of each histogram.
+    pub histograms: BTreeMap<u64, Vec<u64>>,
     /// Every loss.
     pub losses: Vec<WatchLoss>,
     /// The last sweep of each map, and whether it was complete.
     pub sweeps: BTreeMap<String, (u64, bool)>,
+    /// The last sweep of each map that was told to its end.
+    told: BTreeMap<String, u64>,
     /// Every ref there ever was: none is used again.
     refs: BTreeSet<u64>,
 }
@@ -40,7 +46,10 @@ impl Follower {
             values: BTreeMap::new(),
             sync: None,
             removed: Vec::new(),
+            resets: Vec::new(),
+            histograms: BTreeMap::new(),
             losses: Vec::new(),
+            told: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             refs: BTreeSet::new(),
         }
@@ -125,6 +134,16 @@ impl Follower {
                 // A large one comes in parts, of which the last is complete.
                 let goes_on = this.0 == last.0 && !last.1;
                 assert!(goes_on || this.0 > last.0, "sweep {this:?} behind {last:?}");
+                if !batch.more {
+                    let before = self.told.insert(batch.map.clone(), batch.sweep);
+                    let missed = before.map_or(0, |before| batch.sweep - before - 1);
+                    assert_eq!(batch.coalesced_sweeps, missed, "{batch:?}");
+                }
+                for histogram in &batch.histograms {
+                    let series = self.series.get(&histogram.r#ref).expect("a series before it");
+                    assert_eq!(series.bounds.len(), histogram.counts.len());
+                    self.histograms.insert(histogram.r#ref, histogram.counts.clone());
+                }
                 for (reference, &value) in batch.refs.iter().zip(&batch.values) {
                     let series = self.series.get(reference).expect("a series before its value");
                     assert_eq!(series.map, batch.map);
@@ -135,8 +154,10 @@ impl Follower {
                 for reference in &removed.refs {
                     assert!(self.series.remove(reference).is_some(), "ref {reference} is unknown");
                     self.values.remove(reference);
+                    self.histograms.remove(reference);
                 }
-                if removed.reason() == Reason::MapGone {
+                if matches!(removed.reason(), Reason::MapGone | Reason::Unloaded) {
+                    self.told.remove(&removed.map);
                     // Another map of that name counts its sweeps anew.
                     self.sweeps.remove(&removed.map);
                 }
@@ -147,6 +168,7 @@ impl Follower {
                     let series = self.series.get_mut(reference).expect("a series before its reset");
                     series.start_time = reset.start_time;
                 }
+                self.resets.push(reset.clone());
             }
             WatchEvent::Sync(sync) => {
                 assert!(self.sync.replace(*sync).is_none(), "a second Sync");

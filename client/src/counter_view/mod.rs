@@ -292,9 +292,16 @@ impl CounterView {
     }
 
     fn remove(&mut self, removed: &v1::SeriesRemoved) -> Result<Vec<Gone>, ViewError> {
-        let ids = self.announced(&removed.map, &removed.refs)?;
+        let ids = match removed.reason() {
+            // All are meant, and those that are still there follow anew.
+            Reason::Limit => {
+                let of_map = self.entries.iter().filter(|(_, it)| it.series.map == removed.map);
+                of_map.map(|(id, _)| *id).collect()
+            }
+            _ => self.announced(&removed.map, &removed.refs)?,
+        };
         let gone = ids.into_iter().filter_map(|id| self.forget(id, removed.reason())).collect();
-        if removed.reason() == Reason::MapGone {
+        if matches!(removed.reason(), Reason::MapGone | Reason::Unloaded) {
             // Another map of that name counts its sweeps anew.
             self.forget_map(&removed.map);
         }

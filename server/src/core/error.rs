@@ -300,6 +300,12 @@ pub enum Error {
     /// A privileged act failed.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// A stream that nobody reads.
+    #[error("the client read nothing for {seconds} s")]
+    Unread {
+        /// The limit.
+        seconds: u64,
+    },
     /// The agent is on its way out.
     #[error("the agent is stopping")]
     Stopping,

@@ -5,18 +5,19 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bpfgate_ebpf::MapRecords;
+use bpfgate_ebpf::{Builtin, KeyName};
 use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::annotations;
 use super::map::schema_of;
 use super::object::{Object, Program};
 use super::registry::Registry;
 use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind};
 use crate::broker::{self, LoadedProgram, MapRequest, Target};
 use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
-use crate::watch::{CounterKind, CounterSpec};
+use crate::watch::{CounterKind, CounterSpec, HostName};
 
 /// Where an object's bytes come from.
 #[derive(Debug)]
@@ -58,14 +59,14 @@ impl Registry {
     ) -> Result<(Arc<Object>, Vec<String>), Error> {
         let LoadRequest { name, source, globals, shared, labels, mut counters } = request;
         let reservation = self.reserve(&name)?;
-        let (elf, sha256, builtin, records) = match source {
-            Source::Upload { elf, sha256 } => (elf, sha256, None, &[][..]),
+        let (elf, sha256, builtin, known) = match source {
+            Source::Upload { elf, sha256 } => (elf, sha256, None, None),
             Source::Builtin(wanted) => {
                 let found = bpfgate_ebpf::find(&wanted).ok_or_else(|| no_builtin(&wanted))?;
                 declare(&mut counters, found);
                 let elf = Bytes::from_static(found.elf);
                 let sha256 = Sha256::digest(&elf).into();
-                (elf, sha256, Some(wanted), found.records)
+                (elf, sha256, Some(wanted), Some(found))
             }
         };
         let plan = parser.parse(ParseRequest { elf, globals }).await?;
@@ -78,7 +79,7 @@ impl Registry {
         // dropped unseen; otherwise it gets its name below.
         let limits = self.limits().clone();
         let work = move || {
-            let made = load_plan(&object_name, &plan, &shared, counters, records, &limits)?;
+            let made = load_plan(&object_name, &plan, &shared, counters, known, &limits)?;
             Ok::<_, Error>((made, shared, plan.warnings))
         };
         let joined = tokio::task::spawn_blocking(work).await;
@@ -152,9 +153,10 @@ fn load_plan(
     plan: &ObjectPlan,
     shared: &BTreeMap<usize, Arc<Map>>,
     mut counters: BTreeMap<String, Vec<CounterSpec>>,
-    records: &[MapRecords],
+    builtin: Option<&Builtin>,
     limits: &Limits,
 ) -> Result<Made, Error> {
+    let records = builtin.map_or(&[][..], |builtin| builtin.records);
     let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
     let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
     let loaded = broker::load(plan, &fds)?;
@@ -170,7 +172,16 @@ fn load_plan(
         // A ring has neither; what it declares as its value are its records.
         let has_bytes = planned.key_size > 0 || planned.value_size > 0;
         let schema = btf.as_ref().filter(|_| has_bytes).and_then(|blob| schema_of(blob, ids, &sys));
-        let counters = counters.remove(&planned.name).unwrap_or_default();
+        let mut counters = counters.remove(&planned.name).unwrap_or_default();
+        let mut host_names = host_names(builtin, &planned.name);
+        if let Some(blob) = &btf {
+            // The loader knows better than the author.
+            let noted = annotations::counters(blob, ids.1).into_iter();
+            let new = |spec: &CounterSpec| !counters.iter().any(|known| known.field == spec.field);
+            let noted: Vec<_> = noted.filter(new).collect();
+            counters.extend(noted);
+            host_names.extend(annotations::host_names(blob, ids.0));
+        }
         let named = records.iter().find(|known| known.map == planned.name);
         let records = match &btf {
             Some(blob) if kind::has_events(planned.map_type) => {
@@ -180,7 +191,7 @@ fn load_plan(
             _ => RecordTypes::default(),
         };
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
-        let about = About { schema, counters, records, inner, ..About::default() };
+        let about = About { schema, counters, host_names, records, inner, ..About::default() };
         maps.push(Arc::new(Map::new(identity, sys, about).mapped_within(limits)));
     }
     let programs = loaded
@@ -252,7 +263,7 @@ fn unknown_member(field: &'static str, member: &str, plan: &ObjectPlan) -> Error
 }
 
 /// What a built-in says of its own counters, unless the caller says otherwise.
-fn declare(counters: &mut BTreeMap<String, Vec<CounterSpec>>, builtin: &bpfgate_ebpf::Builtin) {
+fn declare(counters: &mut BTreeMap<String, Vec<CounterSpec>>, builtin: &Builtin) {
     for map in builtin.counters {
         let spec = |counter: &bpfgate_ebpf::Counter| CounterSpec {
             field: counter.field.to_owned(),
@@ -262,6 +273,15 @@ fn declare(counters: &mut BTreeMap<String, Vec<CounterSpec>>, builtin: &bpfgate_
         let specs = || map.counters.iter().map(spec).collect();
         counters.entry(map.map.to_owned()).or_insert_with(specs);
     }
+}
+
+/// What a built-in says of its own keys, by label.
+fn host_names(builtin: Option<&Builtin>, map: &str) -> Vec<(String, HostName)> {
+    let names = builtin.into_iter().flat_map(|builtin| builtin.names);
+    let names = names.filter(|name| name.map == map);
+    let name =
+        |name: &KeyName| Some((annotations::label(name.field), annotations::host_name(name.what)?));
+    names.filter_map(name).collect()
 }
 
 fn no_builtin(name: &str) -> Error {

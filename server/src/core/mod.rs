@@ -1,6 +1,7 @@
 //! What the agent owns and what can be done with it: objects, programs, maps, links. No tonic, no
 //! protobuf.
 
+mod annotations;
 mod batch;
 mod capability;
 mod described;

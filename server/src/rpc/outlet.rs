@@ -54,8 +54,7 @@ impl<T: Send + 'static> Outlet<T> {
             Ok(Err(_)) => Err(Closed),
             Err(_) => {
                 let seconds = self.stall.as_secs();
-                let text = format!("the client read nothing for {seconds} s");
-                Err(self.fail(Status::resource_exhausted(text)))
+                Err(self.fail(Error::Unread { seconds }))
             }
         }
     }
@@ -132,6 +131,23 @@ mod tests {
         drop(outlet);
         assert_eq!(stream.next().await.unwrap().unwrap(), 2);
         assert_eq!(stream.next().await.unwrap().unwrap_err().message(), "over");
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_told_why_it_ended() {
+        let (mut outlet, mut stream) = outlet(&CancellationToken::new());
+        let mut sent = 0;
+        while outlet.send(sent).await.is_ok() {
+            sent += 1;
+        }
+        for number in 0..sent {
+            assert_eq!(stream.next().await.unwrap().unwrap(), number);
+        }
+        let status = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(status.message(), "the client read nothing for 60 s");
+        drop(outlet);
         assert!(stream.next().await.is_none());
     }
 

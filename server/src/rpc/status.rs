@@ -189,6 +189,9 @@ fn shape(error: Error) -> Shape {
         Error::Kernel { attempt: _, map, source } => kernel_shape(&source).with("map", map),
         Error::Elf(error) => elf_shape(error),
         Error::Broker(error) => broker_shape(error),
+        Error::Unread { seconds } => {
+            Shape::new(C::ResourceExhausted, "UNREAD").with("seconds", seconds)
+        }
         Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
     }
 }

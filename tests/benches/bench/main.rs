@@ -8,7 +8,7 @@
 //! - [`iterate`]: a whole map, beside the raw system call and bpftool
 //! - [`codec`]: bytes to JSON, and a whole map as JSON beside bpftool
 //! - [`update`]: many entries into a map, beside the raw system call
-//! - [`watch`]: many watchers of one map
+//! - [`watch`]: many watchers of one map, and ([`shared`]) what they cost beside one
 //! - [`events`]: records of a ring buffer, beside a reader that has it to itself
 //! - [`memory`]: what an idle agent and idle watchers take
 //!
@@ -26,6 +26,7 @@ mod memory;
 mod process;
 mod report;
 mod rounds;
+mod shared;
 mod update;
 mod watch;
 

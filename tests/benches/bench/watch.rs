@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::agent::Agent;
 use crate::report::{Goal, Report};
 use crate::rounds::Rounds;
+use crate::shared;
 
 pub(crate) const WATCHERS: usize = 1000;
 /// A few hundred to a connection is what a controller would have.
@@ -24,7 +25,7 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let many = async || sweeps(&clients, WATCHERS).await;
     let rounds = Rounds::run(2, many, async || sweeps(&clients, 1).await).await?;
     report.add_ratio("watch_sweeps", &rounds, Goal::AtMost(1.0));
-    Ok(())
+    shared::measure(report, &agent, &clients).await
 }
 
 /// A map with something in it, and connections that have been used.

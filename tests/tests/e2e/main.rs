@@ -43,3 +43,7 @@ mod taking_out;
 mod typed_iterate;
 mod typed_maps;
 mod watch;
+mod watch_changes;
+mod watch_crowd;
+mod watch_names;
+mod watch_refusals;

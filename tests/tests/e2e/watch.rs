@@ -13,13 +13,13 @@ use bpfgate_client::{
 use bpfgate_tests::fixture::{ipv4, record, unsigned};
 use bpfgate_tests::{Agent, Follower, NewMap, refused};
 
-const FAST: Duration = Duration::from_millis(50);
+pub(crate) const FAST: Duration = Duration::from_millis(50);
 
-fn fast() -> WatchOptions {
+pub(crate) fn fast() -> WatchOptions {
     WatchOptions { interval: Some(FAST), ..WatchOptions::default() }
 }
 
-async fn watch(
+pub(crate) async fn watch(
     client: &Client,
     selectors: &[&str],
     options: WatchOptions,
@@ -28,16 +28,16 @@ async fn watch(
     client.maps().watch_counters(selectors, options).await.map(Follower::new)
 }
 
-async fn set(client: &Client, map: &str, key: u32, value: u64) {
+pub(crate) async fn set(client: &Client, map: &str, key: u32, value: u64) {
     let (key, value) = (key.to_ne_bytes(), value.to_ne_bytes());
     client.maps().update(map, key, value, UpdateMode::Any).await.unwrap();
 }
 
-fn totals(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
+pub(crate) fn totals(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
     entries.iter().map(|&(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn counter(name: &str, kind: MapType) -> NewMap {
+pub(crate) fn counter(name: &str, kind: MapType) -> NewMap {
     NewMap::new(name, kind).key(unsigned(4)).value(unsigned(8)).counter("", "packets")
 }
 

@@ -8,3 +8,4 @@ mod lifecycle;
 mod limits;
 mod model;
 mod protocol;
+mod sharing;
