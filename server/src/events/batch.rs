@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_with_the_batch() {
-        let memory = Memory::new(OVERHEAD + 4);
+        // A byte, and its length.
+        let memory = Memory::new(OVERHEAD + 1 + 4);
         let first = Batch::take(&mut records(&[b"x"]), None, &memory);
         assert!(!memory.is_short());
         let second = Batch::take(&mut records(&[b"x"]), None, &memory);

@@ -3,7 +3,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +13,9 @@ use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use crate::policy::Peer;
+
+/// How long a client gets to take the last answers in and close its end.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The stream below.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Connection {
     peer: Peer,
     /// Until the first byte came: a client that never says a word would stay for ever.
     preface: Option<Pin<Box<Sleep>>>,
+    /// Since our end was closed.
+    linger: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -38,7 +43,8 @@ impl Connection {
         preface: Duration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { socket, peer, preface: Some(Box::pin(sleep(preface))), _permit: permit }
+        let preface = Some(Box::pin(sleep(preface)));
+        Self { socket, peer, preface, linger: None, _permit: permit }
     }
 }
 
@@ -114,10 +120,29 @@ impl AsyncWrite for Connection {
         }
     }
 
+    /// Closes our end, and the socket when the client has closed its own. A client that still
+    /// writes when the socket is gone gets EPIPE, and then drops what it has not read yet: the
+    /// reason why its streams ended among it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
-            Socket::Unix(stream) => pin!(stream).poll_shutdown(cx),
-            Socket::Tcp(stream) => pin!(stream).poll_shutdown(cx),
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(match &mut this.socket {
+                Socket::Unix(stream) => pin!(stream).poll_shutdown(cx),
+                Socket::Tcp(stream) => pin!(stream).poll_shutdown(cx),
+            })?;
         }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut scratch = [0; 1024];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            let read = match &mut this.socket {
+                Socket::Unix(stream) => pin!(stream).poll_read(cx, &mut scratch),
+                Socket::Tcp(stream) => pin!(stream).poll_read(cx, &mut scratch),
+            };
+            if ready!(read).is_err() || scratch.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
