@@ -99,4 +99,10 @@ fn slots_lead_to_what_they_are_named() {
     quiet(&agent, "map update tx 3 lo");
     assert_eq!(json_of(&agent, "map lookup tx 3"), json!({"key": 3, "value": "lo"}));
     assert!(refusal(&agent, 3, "map update tx 3 nosuchif").contains("nosuchif"));
+
+    // An index is a number though nobody said so.
+    agent.cli(&words("map create cpus --type cpumap --key 4 --value 4 --max-entries 4")).ok();
+    quiet(&agent, "map update cpus 0 queue=64");
+    assert_eq!(json_of(&agent, "map lookup cpus 0")["value"], "queue=64");
+    assert!(refusal(&agent, 6, "map lookup cpus x").contains("plain bytes"));
 }
