@@ -26,7 +26,7 @@ const MANY: usize = 10;
 const WARM: Duration = Duration::from_millis(200);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Records for each system call.
-const BURST: u32 = 4;
+const BURST: u32 = 256;
 
 pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let agent = Agent::start().await?;
