@@ -2,7 +2,7 @@
 //!
 //! - [`v1`]: the generated messages, clients and servers of package `bpfgate.v1`
 //! - [`name`]: map names, references and globs, parsed once
-//! - [`reference`]: what entries stand for, and the text that people write for it
+//! - [`mod@reference`]: what entries stand for, and the text that people write for it
 //! - [`value`]: what the bytes of keys and values mean
 
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! Decimal digits of integers, eight at a time.
 
-/// Most bytes that [`write`] touches: one digit more than the longest number needs, because the
+/// Most bytes that [`write()`] touches: one digit more than the longest number needs, because the
 /// first group is stored whole.
 pub(super) const ROOM: usize = 28;
 

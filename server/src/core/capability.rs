@@ -1,4 +1,4 @@
-//! Which operations a map has, as the kernel answered: see [`probe`](super::probe).
+//! Which operations a map has, as the kernel answered: see [`probe`].
 
 use super::{Error, Map, kind, probe};
 use crate::sys;

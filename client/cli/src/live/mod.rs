@@ -1,7 +1,7 @@
 //! The in-place table of a watch: the busiest counters that fit the terminal, redrawn where they
 //! stand. The last picture stays when the watch ends.
 //!
-//! [`picture`] says what is in it, [`sections`] which rows of which maps; here is the terminal.
+//! [`picture`] says what is in it, [`mod@sections`] which rows of which maps; here is the terminal.
 
 mod picture;
 mod sections;
