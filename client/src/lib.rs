@@ -52,7 +52,7 @@ mod typed_map;
 mod watch;
 
 pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
-pub use bpfgate_proto::{DEFAULT_ENDPOINT, name, reference, v1, value};
+pub use bpfgate_proto::{DEFAULT_ENDPOINT, map_type, name, reference, v1, value};
 pub use tonic::Code;
 pub use zerocopy;
 

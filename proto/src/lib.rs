@@ -1,12 +1,14 @@
 //! The words both ends of bpfgate share.
 //!
 //! - [`v1`]: the generated messages, clients and servers of package `bpfgate.v1`
+//! - [`map_type`]: what all maps of a type have in common
 //! - [`name`]: map names, references and globs, parsed once
 //! - [`mod@reference`]: what entries stand for, and the text that people write for it
 //! - [`value`]: what the bytes of keys and values mean
 
 #![forbid(unsafe_code)]
 
+pub mod map_type;
 pub mod name;
 pub mod reference;
 pub mod value;

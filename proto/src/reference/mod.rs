@@ -13,6 +13,7 @@
 
 use std::fmt;
 
+use crate::map_type::from_kernel;
 use crate::name::{MapRef, NameError, ProgramName, shorten};
 use crate::v1::reference::To;
 use crate::v1::{CpuReference, DeviceReference, MapType, Reference};
@@ -64,7 +65,7 @@ impl ReferenceKind {
     /// What the values of a map of that type (`enum bpf_map_type`) lead to; `None` for plain
     /// bytes.
     pub fn of_values(map_type: u32) -> Option<Self> {
-        Some(match map_type_of(map_type)? {
+        Some(match from_kernel(map_type)? {
             MapType::ArrayOfMaps | MapType::HashOfMaps => Self::Map,
             MapType::ProgArray => Self::Program,
             MapType::Devmap | MapType::DevmapHash => Self::Device,
@@ -81,7 +82,7 @@ impl ReferenceKind {
     /// Whose storage an entry of a map of that type (`enum bpf_map_type`) is; `None` for keys of
     /// plain bytes.
     pub fn of_keys(map_type: u32) -> Option<Self> {
-        Some(match map_type_of(map_type)? {
+        Some(match from_kernel(map_type)? {
             MapType::SkStorage => Self::Socket,
             MapType::InodeStorage => Self::File,
             MapType::TaskStorage => Self::Process,
@@ -242,10 +243,6 @@ impl fmt::Display for Reference {
             }
         }
     }
-}
-
-fn map_type_of(number: u32) -> Option<MapType> {
-    MapType::try_from(i32::try_from(number).ok()?).ok()
 }
 
 fn bad(what: &'static str, text: &str, rule: &'static str) -> ReferenceError {

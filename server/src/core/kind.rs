@@ -1,28 +1,11 @@
 //! What is true of all maps of a type: facts that no answer of the kernel tells.
 
 use aya_obj::generated::bpf_map_type as types;
+pub(super) use bpfgate_proto::map_type::is_indexed;
 use bpfgate_proto::reference::ReferenceKind;
 
 fn is(map_type: u32, kinds: &[types]) -> bool {
     kinds.iter().any(|&kind| kind as u32 == map_type)
-}
-
-/// Whether keys are numbers below `max_entries`.
-pub(super) fn is_indexed(map_type: u32) -> bool {
-    const INDEXED: [types; 11] = [
-        types::BPF_MAP_TYPE_ARRAY,
-        types::BPF_MAP_TYPE_PERCPU_ARRAY,
-        types::BPF_MAP_TYPE_PROG_ARRAY,
-        types::BPF_MAP_TYPE_PERF_EVENT_ARRAY,
-        types::BPF_MAP_TYPE_CGROUP_ARRAY,
-        types::BPF_MAP_TYPE_ARRAY_OF_MAPS,
-        types::BPF_MAP_TYPE_DEVMAP,
-        types::BPF_MAP_TYPE_SOCKMAP,
-        types::BPF_MAP_TYPE_CPUMAP,
-        types::BPF_MAP_TYPE_XSKMAP,
-        types::BPF_MAP_TYPE_REUSEPORT_SOCKARRAY,
-    ];
-    is(map_type, &INDEXED)
 }
 
 /// Whether keys are numbers of the caller's descriptors. Bytes from elsewhere would name the

@@ -1,5 +1,6 @@
 //! What people write as KEY and VALUE, to a map's bytes.
 
+use bpfgate_client::map_type::is_indexed;
 use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::value::Plan;
 use bpfgate_client::{Layout, Operand, v1};
@@ -49,33 +50,12 @@ fn reference(
 pub(super) fn key(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
     let untyped = map.schema.as_ref().is_none_or(|schema| schema.key.is_none());
     if untyped
-        && is_indexed(map)
+        && is_indexed(map_type(map))
         && let Ok(index) = hex_or_decimal::<u32>(text)
     {
         return Ok(index.to_ne_bytes().to_vec());
     }
     half(map, &layout.key, "KEY", text)
-}
-
-/// Whether a key is an index whatever was declared: the kernel takes nothing else for these.
-fn is_indexed(map: &v1::Map) -> bool {
-    use v1::MapType as Type;
-    matches!(
-        map.spec.as_ref().map(v1::MapSpec::r#type),
-        Some(
-            Type::Array
-                | Type::PercpuArray
-                | Type::ProgArray
-                | Type::PerfEventArray
-                | Type::CgroupArray
-                | Type::ArrayOfMaps
-                | Type::Devmap
-                | Type::Cpumap
-                | Type::Sockmap
-                | Type::Xskmap
-                | Type::ReuseportSockarray
-        )
-    )
 }
 
 pub(super) fn value(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
