@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use tonic::Streaming;
 
 use crate::batch::typed_entries;
+use crate::counted::{Counted, Taken};
 use crate::error::{Call, Error};
 use crate::{CpuMode, EntryParts};
 
@@ -50,13 +51,9 @@ impl IterateOptions {
 /// A stream of [`Chunk`]s. It ends with an error unless everything that was asked for came.
 #[derive(Debug)]
 pub struct Entries {
-    call: Call,
-    stream: Streaming<v1::IterateResponse>,
+    stream: Counted<v1::IterateResponse, v1::IterateEnd>,
     header: v1::IterateHeader,
     strides: Strides,
-    received: u64,
-    end: Option<v1::IterateEnd>,
-    over: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +73,7 @@ impl Entries {
         };
         let strides =
             Strides { key: header.key_stride as usize, value: header.value_stride as usize };
-        Ok(Self { call, stream, header, strides, received: 0, end: None, over: false })
+        Ok(Self { stream: Counted::new(call, stream, "entries"), header, strides })
     }
 
     /// The kernel's id of the map.
@@ -96,34 +93,12 @@ impl Entries {
 
     /// How it ended; `None` before the stream's end.
     pub fn end(&self) -> Option<&v1::IterateEnd> {
-        self.end.as_ref()
+        self.stream.end()
     }
 
     /// The next chunk; `None` behind the last one.
     pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
         self.next().await.transpose()
-    }
-
-    fn accept(&mut self, message: v1::IterateResponse) -> Result<Option<Chunk>, Error> {
-        let wrong = |what: String| Error::protocol(self.call.rpc, what);
-        match message.message {
-            Some(Message::Entries(packed)) => {
-                let chunk = Chunk::new(packed, self.strides).map_err(wrong)?;
-                self.received += chunk.len() as u64;
-                Ok(Some(chunk))
-            }
-            Some(Message::End(end)) if end.entries == self.received => {
-                self.end = Some(end);
-                Ok(None)
-            }
-            Some(Message::End(end)) => Err(wrong(format!(
-                "it ends with {} entries, but {} came",
-                end.entries, self.received
-            ))),
-            Some(Message::Header(_)) => Err(wrong("a second header".into())),
-            // A kind newer than this client might carry entries.
-            None => Err(wrong("a message of an unknown kind".into())),
-        }
     }
 }
 
@@ -131,16 +106,22 @@ impl Stream for Entries {
     type Item = Result<Chunk, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let item = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(message)) => self.accept(message).transpose(),
-            Some(Err(status)) => Some(Err(self.call.error(status))),
-            None => Some(Err(Error::CutOff { rpc: self.call.rpc })),
-        };
-        self.over = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        let strides = self.strides;
+        self.stream.poll(cx, |message| {
+            Ok(match message.message {
+                Some(Message::Entries(packed)) => {
+                    let chunk = Chunk::new(packed, strides)?;
+                    let count = chunk.len() as u64;
+                    Taken::Item(chunk, count)
+                }
+                Some(Message::End(end)) => {
+                    let count = end.entries;
+                    Taken::End(end, count)
+                }
+                Some(Message::Header(_)) => Taken::Header,
+                None => Taken::Unknown,
+            })
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use tonic::Streaming;
 
+use crate::counted::{Counted, Taken};
 use crate::error::{Call, Error};
 
 /// How [`crate::Maps::watch_events`] watches. The default is all records, as the map describes
@@ -80,13 +81,9 @@ pub enum EventNews {
 /// otherwise the agent's end of it is an error. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Events {
-    call: Call,
-    stream: Streaming<v1::WatchEventsResponse>,
+    stream: Counted<v1::WatchEventsResponse, v1::EventEnd>,
     header: v1::EventHeader,
     plan: Option<Plan>,
-    received: u64,
-    end: Option<v1::EventEnd>,
-    over: bool,
 }
 
 impl Events {
@@ -112,7 +109,7 @@ impl Events {
             }
             None => None,
         };
-        Ok(Self { call, stream, header, plan, received: 0, end: None, over: false })
+        Ok(Self { stream: Counted::new(call, stream, "records"), header, plan })
     }
 
     /// Which agent it is, which map, what its records are.
@@ -137,35 +134,12 @@ impl Events {
 
     /// Why it ended; `None` before the stream's end.
     pub fn end(&self) -> Option<&v1::EventEnd> {
-        self.end.as_ref()
+        self.stream.end()
     }
 
     /// The next news; `None` behind the end of a map that went.
     pub async fn next_news(&mut self) -> Result<Option<EventNews>, Error> {
         self.next().await.transpose()
-    }
-
-    fn accept(&mut self, message: v1::WatchEventsResponse) -> Result<Option<EventNews>, Error> {
-        let wrong = |what: String| Error::protocol(self.call.rpc, what);
-        match message.message {
-            Some(Message::Batch(packed)) => {
-                let batch = EventBatch::new(packed).map_err(wrong)?;
-                self.received += batch.len() as u64;
-                Ok(Some(EventNews::Batch(batch)))
-            }
-            Some(Message::Loss(loss)) => Ok(Some(EventNews::Loss(loss))),
-            Some(Message::End(end)) if end.records == self.received => {
-                self.end = Some(end);
-                Ok(None)
-            }
-            Some(Message::End(end)) => Err(wrong(format!(
-                "it ends with {} records, but {} came",
-                end.records, self.received
-            ))),
-            Some(Message::Header(_)) => Err(wrong("a second header".into())),
-            // A kind newer than this client might carry records.
-            None => Err(wrong("a message of an unknown kind".into())),
-        }
     }
 }
 
@@ -173,16 +147,22 @@ impl Stream for Events {
     type Item = Result<EventNews, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let item = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(message)) => self.accept(message).transpose(),
-            Some(Err(status)) => Some(Err(self.call.error(status))),
-            None => Some(Err(Error::CutOff { rpc: self.call.rpc })),
-        };
-        self.over = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        self.stream.poll(cx, |message| {
+            Ok(match message.message {
+                Some(Message::Batch(packed)) => {
+                    let batch = EventBatch::new(packed)?;
+                    let count = batch.len() as u64;
+                    Taken::Item(EventNews::Batch(batch), count)
+                }
+                Some(Message::Loss(loss)) => Taken::Item(EventNews::Loss(loss), 0),
+                Some(Message::End(end)) => {
+                    let count = end.records;
+                    Taken::End(end, count)
+                }
+                Some(Message::Header(_)) => Taken::Header,
+                None => Taken::Unknown,
+            })
+        })
     }
 }
 

@@ -34,6 +34,7 @@ mod agent;
 mod batch;
 mod client;
 mod connect;
+mod counted;
 mod counter_view;
 mod datum;
 mod endpoint;
