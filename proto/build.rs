@@ -6,9 +6,10 @@ use std::{env, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "bpfgate/v1/agent.proto",
     "bpfgate/v1/common.proto",
+    "bpfgate/v1/entry.proto",
     "bpfgate/v1/event.proto",
     "bpfgate/v1/map.proto",
     "bpfgate/v1/program.proto",
