@@ -104,29 +104,23 @@ impl Writer {
         size: u32,
         rows: &Rows,
     ) -> Option<u32> {
-        let known = [b"\x01", self.entry(kind, flag, name, size, rows)?.as_slice()].concat();
+        let entry = self.entry(kind, flag, name, size, rows)?;
+        let known = [b"\x01", entry.as_slice()].concat();
         if let Some(&id) = self.known.get(&known) {
             return Some(id);
         }
-        let id = self.append(kind, flag, name, size, rows)?;
+        let id = self.append(&entry);
         self.known.insert(known, id);
         Some(id)
     }
 
-    fn append(
-        &mut self,
-        kind: BtfKind,
-        flag: bool,
-        name: &str,
-        size: u32,
-        rows: &Rows,
-    ) -> Option<u32> {
-        let entry = self.entry(kind, flag, name, size, rows)?;
-        self.types.extend(&entry);
+    fn append(&mut self, entry: &[u8]) -> u32 {
+        self.types.extend(entry);
         self.count += 1;
-        Some(self.count)
+        self.count
     }
 
+    /// A type's bytes.
     fn entry(
         &mut self,
         kind: BtfKind,
@@ -172,9 +166,11 @@ impl Writer {
         if let Some(&id) = self.known.get(&known) {
             return Some(id);
         }
-        let typedef = self.append(BtfKind::Typedef, false, name, id, &Rows::NONE)?;
-        let whole = Rows { parts: 0, words: vec![WHOLE] };
-        self.append(BtfKind::DeclarationTag, false, &format!("bpfgate:{hint}"), typedef, &whole)?;
+        let entry = self.entry(BtfKind::Typedef, false, name, id, &Rows::NONE)?;
+        let typedef = self.append(&entry);
+        let (whole, note) = (Rows { parts: 0, words: vec![WHOLE] }, format!("bpfgate:{hint}"));
+        let entry = self.entry(BtfKind::DeclarationTag, false, &note, typedef, &whole)?;
+        self.append(&entry);
         self.known.insert(known, typedef);
         Some(typedef)
     }
