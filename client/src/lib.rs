@@ -82,4 +82,7 @@ pub use crate::selector::{SelectorError, parse_selector};
 pub use crate::typed_map::{
     FieldPlace, Fields, FieldsError, Plain, TypedEntries, TypedMap, TypedMapError, field_place,
 };
-pub use crate::watch::{Interruption, Reconnect, Watch, WatchEvent, WatchOptions};
+pub use crate::watch::{
+    HostName, Interruption, LabelResolution, LabelResolutionError, Reconnect, Watch, WatchEvent,
+    WatchOptions,
+};

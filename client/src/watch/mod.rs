@@ -1,6 +1,7 @@
 //! Counters over time: what to watch, and what a watch tells. [`stream`] is the stream itself,
-//! [`reconnect`] when and how it is opened again.
+//! [`reconnect`] when and how it is opened again, [`names`] labels by names instead of numbers.
 
+mod names;
 mod reconnect;
 mod stream;
 
@@ -10,6 +11,7 @@ use bpfgate_proto::v1;
 
 use crate::CpuMode;
 
+pub use names::{HostName, LabelResolution, LabelResolutionError};
 pub use reconnect::Reconnect;
 pub use stream::Watch;
 
@@ -28,6 +30,11 @@ pub struct WatchOptions {
     pub cpu: CpuMode,
     /// Series beyond this many are left out and reported as loss; 0 for the agent's own limit.
     pub max_series: u32,
+    /// Labels to show by name, or by number in spite of a declaration. One that a map does not
+    /// have is passed over.
+    pub resolve: Vec<LabelResolution>,
+    /// Show labels by name that the map's maker declared to have names, as built-ins do.
+    pub resolve_declared: bool,
     /// Open the watch again when the connection is lost or the agent goes away. `None` ends it with
     /// the error.
     pub reconnect: Option<Reconnect>,
@@ -42,6 +49,8 @@ impl Default for WatchOptions {
             heartbeat: None,
             cpu: CpuMode::Sum,
             max_series: 0,
+            resolve: Vec::new(),
+            resolve_declared: false,
             reconnect: None,
         }
     }
@@ -49,8 +58,17 @@ impl Default for WatchOptions {
 
 impl WatchOptions {
     fn request(&self, selectors: Vec<v1::CounterSelector>) -> v1::WatchCountersRequest {
-        let Self { once, interval, suppress_unchanged, heartbeat, cpu, max_series, reconnect: _ } =
-            *self;
+        let Self {
+            once,
+            interval,
+            suppress_unchanged,
+            heartbeat,
+            cpu,
+            max_series,
+            ref resolve,
+            resolve_declared,
+            reconnect: _,
+        } = *self;
         let mode = if once { v1::WatchMode::Once } else { v1::WatchMode::Stream };
         v1::WatchCountersRequest {
             selectors,
@@ -60,7 +78,8 @@ impl WatchOptions {
             heartbeat: heartbeat.map(duration),
             cpu: cpu.into(),
             max_series,
-            ..v1::WatchCountersRequest::default()
+            resolve: resolve.iter().map(LabelResolution::request).collect(),
+            resolve_declared,
         }
     }
 }

@@ -10,10 +10,12 @@ use bpfgate_client::v1::{
     CounterKind, CounterSelector, LabelMatcher, LabelResolution, Series, WatchCountersRequest,
     WatchMode, label_matcher,
 };
-use bpfgate_client::{Client, UpdateMode};
+use bpfgate_client::{Client, UpdateMode, WatchOptions};
 use bpfgate_tests::calls::{load, load_builtin};
 use bpfgate_tests::fixture::{record, unsigned};
 use bpfgate_tests::{Agent, NewMap, elf};
+
+use crate::watch::watch;
 
 fn selector(map: &str) -> CounterSelector {
     CounterSelector { map: map.to_owned(), ..CounterSelector::default() }
@@ -91,6 +93,16 @@ async fn labels_are_resolved_where_asked_for() {
     if std::fs::read_to_string("/proc/mounts").unwrap().contains("/sys/fs/cgroup cgroup2") {
         assert_eq!(values(&shown, "cgroup"), set_of(["/", &u64::MAX.to_string()]));
     }
+    // The client asks by its own words.
+    let resolve = ["uid=user", "proto=protocol", "call=number"].map(|text| text.parse().unwrap());
+    let options =
+        WatchOptions { resolve: resolve.into(), resolve_declared: true, ..WatchOptions::default() };
+    let mut seen = watch(&client, &["who"], options).await.unwrap();
+    seen.until_sync().await;
+    let seen: Vec<_> = seen.series.into_values().collect();
+    assert_eq!(values(&seen, "uid"), set_of(["root", "4294967280"]));
+    assert_eq!(values(&seen, "proto"), set_of(["TCP", "253"]));
+    assert_eq!(values(&seen, "call"), set_of([&*read.to_string(), "9999"]));
     // Others still get numbers.
     assert_eq!(values(&series(&client, plain).await, "uid"), set_of(["0", "4294967280"]));
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bpfgate_client::name::MapRef;
 use bpfgate_client::v1::CounterSelector;
-use bpfgate_client::{EventFilter, parse_selector};
+use bpfgate_client::{EventFilter, LabelResolution, parse_selector};
 use clap::{Args, Subcommand};
 
 use crate::board::Sort;
@@ -48,6 +48,13 @@ pub(crate) struct CountersArgs {
     /// Each CPU by itself instead of their sum
     #[arg(long)]
     pub(crate) per_cpu: bool,
+    /// Keys by name where it is known what their numbers stand for: openat, TCP, eth0, alice
+    #[arg(long)]
+    pub(crate) names: bool,
+    /// A label by name though nobody declared what it stands for, as in uid=user; WHAT is one of
+    /// ifindex, cgroup, user, syscall, protocol, ip, number
+    #[arg(long, value_name = "LABEL=WHAT")]
+    pub(crate) resolve: Vec<LabelResolution>,
     /// Also what is zero and never moved
     #[arg(long)]
     pub(crate) all: bool,

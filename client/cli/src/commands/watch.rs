@@ -36,6 +36,8 @@ async fn counters(context: &Context, args: CountersArgs) -> Answer {
         interval: Some(args.interval),
         suppress_unchanged: true,
         cpu: if args.per_cpu { CpuMode::Each } else { CpuMode::Sum },
+        resolve: args.resolve.clone(),
+        resolve_declared: args.names,
         reconnect: (!args.once && !args.no_reconnect).then(Reconnect::default),
         ..WatchOptions::default()
     };

@@ -41,6 +41,7 @@ pub(crate) async fn run(context: &Context, args: TopArgs) -> Result<(), Failure>
     }
     let options = WatchOptions {
         interval: Some(args.interval),
+        resolve_declared: true,
         reconnect: Some(Reconnect::default()),
         ..WatchOptions::default()
     };
