@@ -301,7 +301,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] broker::Error),
     /// A stream that nobody reads.
-    #[error("the client read nothing for {seconds} s")]
+    #[error("the client read nothing for {seconds} s, which is the agent's stall_seconds")]
     Unread {
         /// The limit.
         seconds: u64,

@@ -7,6 +7,7 @@ mod exec;
 mod loss;
 mod once;
 mod perf;
+mod stall;
 mod typed;
 
 use std::sync::atomic::{AtomicU32, Ordering};
