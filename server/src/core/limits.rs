@@ -115,6 +115,11 @@ impl Limits {
         Duration::from_secs(self.stall_seconds)
     }
 
+    /// Bytes of events that may wait for a watcher that does not ask for more or less.
+    pub fn event_queue(&self) -> u64 {
+        self.event_queue_bytes.min(self.max_event_queue_bytes)
+    }
+
     /// Refuses a map that could need too much, before the kernel is asked: a map that allocates
     /// as it fills fails late, and takes the agent with it.
     pub(super) fn check_map(&self, map: &MapRequest) -> Result<(), Error> {

@@ -79,5 +79,12 @@ fn limits(core: &Limits) -> pb::Limits {
         max_connections: core.max_connections,
         max_series: core.max_series,
         max_message_bytes: core.max_message_bytes,
+        max_watchers: core.max_watchers,
+        max_event_watchers: core.max_event_watchers,
+        event_queue_bytes: core.event_queue(),
+        max_event_queue_bytes: core.max_event_queue_bytes,
+        max_event_memory_bytes: core.max_event_memory_bytes,
+        perf_buffer_bytes: core.perf_buffer_bytes,
+        stall_seconds: core.stall_seconds,
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn start(
 fn granted_queue(shared: &Shared, asked: u64) -> Result<u64, Status> {
     let limits = shared.registry.limits();
     match asked {
-        0 => Ok(limits.event_queue_bytes),
+        0 => Ok(limits.event_queue()),
         asked if asked <= limits.max_event_queue_bytes => Ok(asked),
         asked => {
             let most = limits.max_event_queue_bytes;

@@ -32,6 +32,13 @@ fn show(agent: GetAgentResponse) -> Sheet {
         max_connections,
         max_series,
         max_message_bytes,
+        max_watchers,
+        max_event_watchers,
+        event_queue_bytes,
+        max_event_queue_bytes,
+        max_event_memory_bytes,
+        perf_buffer_bytes,
+        stall_seconds,
     } = limits;
     Sheet::one([
         ("version", Cell::Text(agent.version)),
@@ -53,8 +60,15 @@ fn show(agent: GetAgentResponse) -> Sheet {
         ("max_links", Cell::Number(max_links.into())),
         ("max_connections", Cell::Number(max_connections.into())),
         ("max_streams", Cell::Number(max_streams.into())),
-        ("max_series", Cell::Number(max_series.into())),
         ("max_message_bytes", Cell::Size(max_message_bytes)),
+        ("stall_seconds", Cell::Number(stall_seconds)),
+        ("max_watchers", Cell::Number(max_watchers.into())),
+        ("max_series", Cell::Number(max_series.into())),
+        ("max_event_watchers", Cell::Number(max_event_watchers.into())),
+        ("event_queue_bytes", Cell::Size(event_queue_bytes)),
+        ("max_event_queue_bytes", Cell::Size(max_event_queue_bytes)),
+        ("max_event_memory_bytes", Cell::Size(max_event_memory_bytes)),
+        ("perf_buffer_bytes", Cell::Size(perf_buffer_bytes)),
     ])
 }
 

@@ -49,6 +49,27 @@ fn objects_and_links_come_and_go() {
 }
 
 #[test]
+fn the_agent_shows_the_limits_of_its_configuration() {
+    let limits = [
+        ("max_watchers", 11),
+        ("max_event_watchers", 12),
+        ("event_queue_bytes", 1300),
+        ("max_event_queue_bytes", 1400),
+        ("max_event_memory_bytes", 1500),
+        ("perf_buffer_bytes", 8192),
+        ("stall_seconds", 17),
+    ];
+    let lines: Vec<_> = limits.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let agent = Agent::builder().config(format!("[limits]\n{}", lines.join("\n"))).spawn();
+    let shown = json_of(&agent, "agent show");
+    for (name, value) in limits {
+        assert_eq!(shown[name], value, "{name}");
+    }
+    let table = agent.cli(&words("agent show")).ok().stdout;
+    assert!(table.contains("STALL SECONDS"), "{table}");
+}
+
+#[test]
 fn the_agent_shows_itself_and_the_caller() {
     let agent = Agent::spawn();
     let shown = json_of(&agent, "agent show");
