@@ -10,6 +10,11 @@ pub enum SelectorError {
     /// The pattern in front is no pattern for map names.
     #[error(transparent)]
     Map(#[from] NameError),
+    /// `id:…` or `pin:…`.
+    #[error(
+        "a watch takes maps by name, and {0:?} is none; write MAP or OBJECT/MAP, with '*' for any part"
+    )]
+    Reference(String),
     /// `{` without `}`, or something else than `:` behind it.
     #[error("selector {0:?} must be written MAP{{label=value,…}}:field,…")]
     Shape(String),
@@ -32,6 +37,10 @@ pub enum SelectorError {
 /// assert_eq!(selector.fields, ["packets"]);
 /// ```
 pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
+    let number = |rest: &str| rest.split('{').next().is_some_and(|id| id.parse::<u32>().is_ok());
+    if text.starts_with("pin:") || text.strip_prefix("id:").is_some_and(number) {
+        return Err(SelectorError::Reference(text.to_owned()));
+    }
     let end = text.find(['{', ':']).unwrap_or(text.len());
     let map: MapGlob = text[..end].parse()?;
     let mut rest = &text[end..];
@@ -107,6 +116,8 @@ mod tests {
             ("m{a=b}c", "must be written"),
             ("m:", "empty field"),
             ("m:a,,b", "empty field"),
+            ("id:7", "by name"),
+            ("pin:/x", "by name"),
         ] {
             let said = parse_selector(text).unwrap_err().to_string();
             assert!(said.contains(part), "{text:?}: {said}");

@@ -36,6 +36,7 @@ pub mod mutate;
 mod netns;
 mod output;
 pub mod targets;
+pub mod terminal;
 
 pub use agent::{Agent, Builder};
 pub use cgroup::Cgroup;
@@ -45,6 +46,7 @@ pub use follower::Follower;
 pub use held::Held;
 pub use netns::{Netns, Veth};
 pub use output::{Output, run};
+pub use terminal::Terminal;
 
 use std::time::{Duration, Instant};
 

@@ -79,7 +79,7 @@ pub(crate) fn plain_text(cell: &Cell) -> String {
         Cell::Flag(flag) => flag.to_string(),
         Cell::Time(Some(time)) => time.to_string(),
         Cell::List(items) => items.join(" "),
-        Cell::Labels(labels) => join_labels(labels, " "),
+        Cell::Labels(labels) => join_labels(labels, " ", escaped),
         Cell::Items(items) => words(items).join("; "),
         Cell::Json(json) => json.to_string(),
     }
@@ -96,7 +96,7 @@ pub(crate) fn table_text(cell: &Cell) -> String {
         Cell::Size(bytes) => human::bytes(*bytes),
         Cell::Time(Some(time)) => human::time(time),
         Cell::List(items) => printable(&items.join(", ")),
-        Cell::Labels(labels) => printable(&join_labels(labels, ", ")),
+        Cell::Labels(labels) => printable(&join_labels(labels, ", ", str::to_owned)),
         Cell::Text(_) | Cell::Number(_) | Cell::Items(_) | Cell::Json(_) => {
             printable(&plain_text(cell))
         }
@@ -108,9 +108,18 @@ pub(crate) fn words(items: &[(String, Json)]) -> Vec<String> {
     items.iter().map(|(words, _)| words.clone()).collect()
 }
 
-fn join_labels(labels: &BTreeMap<String, String>, between: &str) -> String {
-    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.join(between)
+fn join_labels(
+    labels: &BTreeMap<String, String>,
+    between: &str,
+    value: impl Fn(&str) -> String,
+) -> String {
+    let pair = |(name, it): (&String, &String)| format!("{name}={}", value(it));
+    labels.iter().map(pair).collect::<Vec<_>>().join(between)
+}
+
+/// So that a blank is one between two labels.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(' ', "\\ ")
 }
 
 /// Without what a terminal would obey: a map's bytes may be anybody's.
@@ -127,6 +136,12 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_can_be_told_apart_in_csv() {
+        let labels = [("comm", "a b\\"), ("key", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(plain_text(&Cell::Labels(labels.into())), r"comm=a\ b\\ key=1");
+    }
 
     #[test]
     fn a_terminal_is_never_sent_somebody_elses_escapes() {

@@ -12,7 +12,7 @@
 //! - [`describe`], [`human`]: types and numbers in words
 //! - [`restore`]: entries read back from what was printed
 //! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
-//! - [`exit`]: how it ends
+//! - [`exit`]: how it ends; [`mod@say`]: what people are told besides
 
 #![forbid(unsafe_code)]
 
@@ -32,6 +32,7 @@ mod live;
 mod progress;
 mod render;
 mod restore;
+mod say;
 mod scalar;
 mod spark;
 mod target;
@@ -46,6 +47,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Noun};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::say::say;
 
 fn main() -> ExitCode {
     complete::answer();
@@ -77,7 +79,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        eprint!("bpfgate: {}", text.strip_prefix("error: ").unwrap_or(&text));
+        say::plain(&format!("bpfgate: {}", text.strip_prefix("error: ").unwrap_or(&text)));
     }
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
 }
@@ -86,10 +88,10 @@ fn report(failure: &Failure) {
     if failure.is_broken_pipe() {
         return;
     }
-    eprintln!("bpfgate: {}", render::printable(&failure.message));
+    say(&failure.message);
     if let Some(log) = &failure.log {
         for line in log.trim_end().lines() {
-            eprintln!("{}", render::printable(line));
+            say::plain(&format!("{}\n", render::printable(line)));
         }
     }
 }

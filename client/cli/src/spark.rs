@@ -8,6 +8,12 @@ const ASCII: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
 pub(crate) struct Bars(&'static [char; 8]);
 
 impl Bars {
+    /// For a terminal that has nothing else.
+    #[cfg(test)]
+    pub(crate) fn ascii() -> Self {
+        Self(&ASCII)
+    }
+
     /// Blocks where the locale says that the terminal has them.
     pub(crate) fn of_locale() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -15,6 +21,16 @@ impl Bars {
         let utf8 =
             locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").contains("utf8"));
         if utf8 { Self(&BLOCKS) } else { Self(&ASCII) }
+    }
+
+    /// Whether nothing but ASCII is to be shown.
+    pub(crate) fn is_ascii(self) -> bool {
+        self.0[0].is_ascii()
+    }
+
+    /// What stands for something that was left out.
+    pub(crate) fn ellipsis(self) -> char {
+        if self.is_ascii() { '~' } else { '…' }
     }
 
     /// The last `cells` numbers, of which the tallest bar is the largest.

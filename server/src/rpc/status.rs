@@ -335,6 +335,9 @@ fn watch_shape(error: &WatchError) -> Shape {
         WatchError::NoSuchField { map, .. } => {
             Shape::new(C::InvalidArgument, "NO_SUCH_FIELD").field("selectors").with("map", map)
         }
+        WatchError::NoSuchLabel { map, .. } => {
+            Shape::new(C::InvalidArgument, "NO_SUCH_LABEL").field("selectors").with("map", map)
+        }
         WatchError::TooManyWatches { limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
             .with("what", "watches")
             .with("limit", limit),

@@ -316,6 +316,12 @@ impl Census {
                 let (map, field) = (map.clone(), field.clone());
                 return Err(WatchError::NoSuchField { map, field, has: listed(&paths) });
             }
+            let labels = layout.label_names(terms.cpu);
+            let known = |label: &str| labels.contains(&label);
+            if let Some(matcher) = selector.labels.iter().find(|it| !known(&it.label)) {
+                let (map, label) = (map.clone(), matcher.label.clone());
+                return Err(WatchError::NoSuchLabel { map, label, has: listed(&labels) });
+            }
         }
         Ok(())
     }
@@ -325,6 +331,7 @@ impl Census {
 fn listed(paths: &[&str]) -> String {
     const SHOWN: usize = 16;
     match paths {
+        [] => "none".to_owned(),
         [""] => "a single number without a name".to_owned(),
         _ if paths.len() <= SHOWN => paths.join(", "),
         _ => format!("{}, …", paths[..SHOWN].join(", ")),

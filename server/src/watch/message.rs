@@ -270,6 +270,16 @@ pub enum WatchError {
         /// The fields there are, for people.
         has: String,
     },
+    /// A selector names a map, not a pattern, and a label that this map's keys do not have.
+    #[error("map {map} has no label {label:?}; it has {has}")]
+    NoSuchLabel {
+        /// The map.
+        map: MapName,
+        /// What was asked for.
+        label: String,
+        /// The labels there are, for people.
+        has: String,
+    },
     /// The agent's limit.
     #[error("the agent serves {limit} watches at a time and has them all")]
     TooManyWatches {

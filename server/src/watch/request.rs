@@ -60,7 +60,8 @@ pub struct Selector {
     pub fields: Vec<String>,
 }
 
-/// A condition on a label. A label that a series does not have counts as empty.
+/// A condition on a label. A label that a series does not have counts as empty, where a pattern
+/// found its map; a map that is named has to have it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LabelMatcher {
     /// Its name.

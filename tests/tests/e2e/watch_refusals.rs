@@ -61,6 +61,8 @@ async fn a_request_that_makes_no_sense_is_told_which_part() {
         (with(matcher("", Op::In.into(), &["1"])), "names no label"),
         (with(matcher("key", Op::In.into(), &[])), "lists no values"),
         (changed(|it| it.selectors[0].fields.push("bytes".into())), "no number \"bytes\""),
+        (with(matcher("kye", Op::In.into(), &["1"])), "no label \"kye\"; it has key"),
+        (with(matcher("cpu", Op::In.into(), &["1"])), "no label \"cpu\""),
         (changed(|it| it.mode = 9), "WatchMode"),
         (changed(|it| it.cpu = 9), "CpuMode"),
         (changed(|it| it.interval = Some(Duration { seconds: 0, nanos: 0 })), "50ms to 3600s"),

@@ -6,6 +6,7 @@ use bpfgate_client::parse_selector;
 use bpfgate_client::v1::CounterSelector;
 use clap::Args;
 
+use crate::complete;
 use crate::values::duration;
 
 const KEYS_HELP: &str = "\
@@ -22,7 +23,7 @@ program of the host some 20 ns a run. `top` has the agent turn them on while it 
 #[command(after_help = KEYS_HELP)]
 pub(crate) struct TopArgs {
     /// Only these counters; see `bpfgate watch counters --help`
-    #[arg(value_name = "SELECTOR", value_parser = parse_selector)]
+    #[arg(value_name = "SELECTOR", value_parser = parse_selector, add = complete::selector())]
     pub(crate) selectors: Vec<CounterSelector>,
     /// Time from one reading to the next
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]

@@ -1,5 +1,6 @@
 //! `bpfgate watch`.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bpfgate_client::name::MapRef;
@@ -8,7 +9,8 @@ use bpfgate_client::{EventFilter, LabelResolution, parse_selector};
 use clap::{Args, Subcommand};
 
 use crate::board::Sort;
-use crate::values::duration;
+use crate::complete;
+use crate::values::{duration, map_ref};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchCommand {
@@ -26,15 +28,19 @@ A SELECTOR is MAP[{LABEL=VALUE,…}][:FIELD,…]; none means everything:
   'flows{saddr!=10.0.0.1}'           all but one key
 A key that is one value has the label \"key\".
 
-Lines are only printed for what changed. ^C and --duration end a watch with exit code 0. When the
-agent goes away a watch waits for it, says so, and goes on.";
+Lines are only printed for what changed: time (when it was read), map, labels, field, value, rate
+(per second since it was last known), and with -o json, jsonl and csv kind, unit, start_time and
+buckets. Values are exact; docs/counters.md says more.
+
+^C, SIGTERM and --duration end a watch with exit code 0. When the agent goes away a watch waits for
+it, says so, and goes on.";
 
 #[derive(Debug, Args)]
 #[command(after_help = SELECTOR_HELP)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct CountersArgs {
     /// What to follow
-    #[arg(value_name = "SELECTOR", value_parser = parse_selector)]
+    #[arg(value_name = "SELECTOR", value_parser = parse_selector, add = complete::selector())]
     pub(crate) selectors: Vec<CounterSelector>,
     /// Time from one reading to the next
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
@@ -66,7 +72,7 @@ pub(crate) struct CountersArgs {
     pub(crate) sort: Option<Sort>,
     /// At most this many keys of each map, in the live table and with --once
     #[arg(long, value_name = "N")]
-    pub(crate) top: Option<usize>,
+    pub(crate) top: Option<NonZeroUsize>,
     /// End with exit code 5 when the connection is lost, instead of waiting for the agent
     #[arg(long)]
     pub(crate) no_reconnect: bool,
@@ -83,6 +89,7 @@ code 0, and so does the end of the map.";
 #[command(after_help = EVENTS_HELP)]
 pub(crate) struct EventsArgs {
     /// OBJECT/MAP, MAP, id:N or pin:PATH
+    #[arg(value_name = "MAP", value_parser = map_ref, add = complete::events())]
     pub(crate) map: MapRef,
     /// What the records are: a type of the map's object, as in "struct exec_event"
     #[arg(long = "type", value_name = "TYPE")]

@@ -2,7 +2,6 @@
 //! they end print as they go.
 
 mod agent;
-mod events;
 mod link;
 mod map;
 mod object;

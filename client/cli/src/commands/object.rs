@@ -15,7 +15,8 @@ use crate::args::{LoadArgs, ObjectCommand};
 use crate::context::{Context, suggest};
 use crate::describe;
 use crate::exit::{Exit, Failure};
-use crate::render::{Cell, Sheet, left, printable};
+use crate::render::{Cell, Sheet, left};
+use crate::say::say;
 use crate::values::{MapCounter, Pair, pairs};
 
 /// Lines of a verifier's log: the reason is at its end.
@@ -125,7 +126,7 @@ async fn load(context: &Context, args: LoadArgs) -> Result<Sheet, Failure> {
         Err(error) => return Err(not_loaded(context, error, source.builtin, full_log).await),
     };
     for warning in &response.warnings {
-        eprintln!("bpfgate: warning: {}", printable(warning));
+        say(&format!("warning: {warning}"));
     }
     let missing = || Failure::new(Exit::Other, "the agent's answer to LoadObject has no object");
     Ok(list(vec![response.object.ok_or_else(missing)?]).only())

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::human;
 use crate::render::{Cell, Format, Sheet, left, right};
+use crate::say::say;
 
 /// Far less than the agent keeps the statistics on without being asked again.
 const RENEW: Duration = Duration::from_secs(5);
@@ -24,10 +25,8 @@ pub(super) async fn show(
     let Some(time) = time else {
         let stats = read(context, name, false).await?;
         if !stats.enabled {
-            eprintln!(
-                "bpfgate: the kernel's statistics are off, so these numbers stand still; `--for \
-                 5s` turns them on"
-            );
+            say("the kernel's statistics are off, so these numbers stand still; `--for 5s` turns \
+                 them on");
         }
         return Ok(totals(stats));
     };

@@ -15,6 +15,8 @@ use crate::spark::Bars;
 const SPARK_CELLS: usize = 30;
 /// A key longer than this is cut, so that the numbers stay in sight.
 const KEY_CELLS: usize = 40;
+/// Between two columns.
+const GAP: &str = "  ";
 
 /// What the user wants to see.
 #[derive(Debug, Clone)]
@@ -70,30 +72,37 @@ impl Picture {
         width: usize,
         height: usize,
     ) -> Vec<String> {
-        let Look { sort, top, show_idle, .. } = self.look;
-        let sections = sections(board, sort, top, show_idle);
+        let Look { sort, top, show_idle, bars, .. } = self.look;
+        let mut sections = sections(board, sort, top, show_idle);
         for row in sections.values().flatten().flatten() {
             self.widths.fit(row);
         }
+        let widths = self.widths.within(width);
         let mut lines = vec![self.title(board, width)];
         if sections.is_empty() {
             lines.push(cut("  nothing counted yet", width));
         }
-        let notes: Vec<_> = notes.iter().rev().take(3).rev().collect();
-        let used = lines.len() + notes.len() + 2 * sections.len() + 1;
-        let shares = share(&sections, height.saturating_sub(used));
+        let notes: Vec<_> = notes.iter().rev().take((height / 4).min(3)).rev().collect();
+        let room = height.saturating_sub(lines.len() + notes.len());
+        // A heading and a row each; where there is room, a blank line before it.
+        let airy = room >= 3 * sections.len();
+        while 2 * sections.len() > room {
+            sections.pop_last();
+        }
+        let above = if airy { 2 } else { 1 };
+        let shares = share(&sections, room - above * sections.len());
         for ((map, groups), share) in sections.iter().zip(shares) {
-            lines.push(String::new());
-            lines.push(self.heading(map, width));
+            lines.extend(airy.then(String::new));
+            lines.push(self.heading(map, widths, width));
             let rows: Vec<_> = groups.iter().flat_map(rows_of).collect();
             // Saying that others are left out takes a line too.
             let say_more = rows.len() > share && share > 1;
             let shown = share.min(rows.len()) - usize::from(say_more);
             for (key, row) in &rows[..shown] {
-                lines.push(self.row(key, row, width));
+                lines.push(self.row(key, row, widths, width));
             }
             if say_more {
-                let more = format!("  … {} more", rows.len() - shown);
+                let more = format!("  {} {} more", bars.ellipsis(), rows.len() - shown);
                 lines.push(styled(self.styles.idle, &cut(&more, width)));
             }
         }
@@ -118,35 +127,42 @@ impl Picture {
         let slow = board.view().maps().filter_map(|(_, progress)| progress.achieved_interval).max();
         let slow = slow.filter(|achieved| *achieved > interval * 3 / 2);
         let slow = slow.map(|achieved| format!(" (achieved {achieved:.1?})")).unwrap_or_default();
-        let text = format!("every {interval:?}{slow}, {clock}, ^C ends; {all} counters{idle}");
+        let counters = if all == 1 { "counter" } else { "counters" };
+        let text = format!("every {interval:?}{slow}, {clock}, ^C ends; {all} {counters}{idle}");
         styled(self.styles.title, &cut(&text, width))
     }
 
-    fn heading(&self, map: &str, width: usize) -> String {
-        let Widths { key, field, value, rate } = self.widths;
-        let map = printable(map);
+    fn heading(&self, map: &str, widths: Widths, width: usize) -> String {
+        let Widths { key, field, value, rate } = widths;
         // The map's name takes the place of a heading for its keys.
-        let names = key + 2 + field;
-        let value = (names + 2 + value).saturating_sub(human::width(&map)).max(7);
-        let text = format!("{map}{:>value$}  {:>rate$}  TREND", "VALUE", "RATE");
+        let all = key + field + 2 * GAP.len() + value;
+        let title = if value > 0 { "VALUE" } else { "" };
+        let room = all.saturating_sub(GAP.len() + title.len());
+        let map = clip(&printable(map), room, self.look.bars);
+        let left = all.saturating_sub(human::width(&map));
+        let mut text = format!("{map}{title:>left$}");
+        if rate > 0 {
+            text = format!("{text}{GAP}{:>rate$}{GAP}TREND", "RATE");
+        }
         styled(self.styles.heading, &cut(&text, width))
     }
 
-    fn row(&self, key: &str, row: &Row<'_>, width: usize) -> String {
-        let widths = self.widths;
-        let key = clip(key, widths.key);
+    fn row(&self, key: &str, row: &Row<'_>, widths: Widths, width: usize) -> String {
+        let bars = self.look.bars;
+        let pad = |text: String, width: usize| {
+            let blanks = width.saturating_sub(human::width(&text));
+            format!("{text}{:blanks$}{GAP}", "")
+        };
+        let key = pad(clip(key, widths.key, bars), widths.key);
         let field = printable(&row.counter.key().field);
-        let text = format!(
-            "{}{}  {field:<fw$}{:>vw$}  {:>rw$}  ",
-            key,
-            " ".repeat(widths.key.saturating_sub(human::width(&key))),
-            value(row),
-            rate(row),
-            fw = widths.field,
-            vw = widths.value + 2,
-            rw = widths.rate,
-        );
+        let field = pad(clip(&field, widths.field, bars), widths.field);
+        let number = if widths.value > 0 { value(row) } else { String::new() };
+        let mut text = format!("{key}{field}{number:>vw$}", vw = widths.value);
+        if widths.rate > 0 {
+            text = format!("{text}{GAP}{:>rw$}{GAP}", rate(row), rw = widths.rate);
+        }
         let room = width.saturating_sub(human::width(&text)).min(SPARK_CELLS);
+        let room = if widths.rate > 0 { room } else { 0 };
         let spark = trend(row, self.look.bars, room);
         let busy = row.counter.rate().is_some_and(|rate| rate != 0.0);
         let style = match (row.counter.moved() && !row.counter.is_stale(), busy) {
@@ -179,6 +195,34 @@ impl Styles {
 }
 
 impl Widths {
+    /// For a terminal of so many columns: names give way to numbers, then the rate to the value.
+    fn within(self, width: usize) -> Self {
+        let Self { mut key, mut field, mut value, mut rate } = self;
+        let mut over = (key + field + value + rate + 4 * GAP.len()).saturating_sub(width);
+        let mut give = |cells: &mut usize, least: usize| {
+            let less = over.min(cells.saturating_sub(least));
+            *cells -= less;
+            over -= less;
+        };
+        give(&mut key, 12);
+        give(&mut field, 5);
+        give(&mut key, 4);
+        if over > 0 {
+            let room = std::mem::take(&mut rate) + 2 * GAP.len();
+            let spare = room.saturating_sub(over);
+            key += spare;
+            over = over.saturating_sub(room);
+            let less = over.min(field);
+            field -= less;
+            over -= less;
+        }
+        if over > 0 {
+            // Half a number reads as another one.
+            (key, field, value) = (width, 0, 0);
+        }
+        Self { key, field, value, rate }
+    }
+
     fn fit(&mut self, row: &Row<'_>) {
         self.key = self.key.max(human::width(&printable(&row.key())).min(KEY_CELLS));
         self.field = self.field.max(human::width(&row.counter.key().field));
@@ -220,8 +264,12 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// Cut with a sign that it was.
-pub(crate) fn clip(text: &str, width: usize) -> String {
-    if human::width(text) <= width { text.to_owned() } else { cut(text, width.max(1) - 1) + "…" }
+fn clip(text: &str, width: usize, bars: Bars) -> String {
+    match width.checked_sub(1) {
+        _ if human::width(text) <= width => text.to_owned(),
+        Some(before) => format!("{}{}", cut(text, before), bars.ellipsis()),
+        None => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +305,22 @@ mod tests {
                 assert!(human::width(line) <= width, "{width}: {line:?}");
             }
         }
+    }
+
+    #[test]
+    fn names_give_way_to_whole_numbers_and_these_to_nothing() {
+        let row = |width| {
+            let lines = picture(width, 4, Look::default());
+            lines
+                .into_iter()
+                .find(|line| line.starts_with("key-") || line.starts_with("ke"))
+                .unwrap()
+        };
+        assert!(row(80).starts_with("key-89  packets  267,000  89.0 k/s  "), "{}", row(80));
+        assert!(row(33).contains("267,000  89.0 k/s"), "{}", row(33));
+        let narrow = row(20);
+        assert!(narrow.contains("267,000") && !narrow.contains("/s"), "{narrow}");
+        assert!(!row(9).contains("267"), "{}", row(9));
     }
 
     #[test]

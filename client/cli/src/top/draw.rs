@@ -4,6 +4,7 @@ use bpfgate_client::Standing;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::border;
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Paragraph, Row, Table};
 
@@ -17,6 +18,17 @@ use crate::render::printable;
 const LEAST: u16 = 4;
 /// Cells that a column of text keeps when the screen is narrow.
 const NARROW: usize = 3;
+/// A frame for terminals that have nothing but ASCII.
+const PLAIN_FRAME: border::Set<'static> = border::Set {
+    top_left: "+",
+    top_right: "+",
+    bottom_left: "+",
+    bottom_right: "+",
+    vertical_left: "|",
+    vertical_right: "|",
+    horizontal_top: "-",
+    horizontal_bottom: "-",
+};
 
 /// One picture.
 pub(super) fn draw(frame: &mut Frame<'_>, live: &Data, view: &mut View) {
@@ -73,12 +85,14 @@ fn title(data: &Data, view: &View, frozen: bool) -> Line<'static> {
 
 fn footer(view: &View) -> Line<'static> {
     if view.typing {
-        return Line::from(format!("/{}█  enter keeps, esc drops", view.text));
+        let cursor = if view.bars.is_ascii() { '_' } else { '█' };
+        return Line::from(format!("/{}{cursor}  enter keeps, esc drops", view.text));
     }
     let order = view.pane.orders()[view.order(view.pane)];
     let filter = if view.text.is_empty() { "filter" } else { &view.text };
+    let scroll = if view.bars.is_ascii() { "j k" } else { "↑↓" };
     Line::from(format!(
-        "tab {}  s by {order}  / {filter}  p pause  ↑↓ scroll  q quit",
+        "tab {}  s by {order}  / {filter}  p pause  {scroll} scroll  q quit",
         view.pane.name(),
     ))
 }
@@ -94,7 +108,14 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, data: &Data, view: &
         }
     }
     let order = pane.orders()[view.order(pane)];
-    let block = Block::bordered().border_style(style).title(format!(" {title} by {order} "));
+    let frame_set = if view.bars.is_ascii() { PLAIN_FRAME } else { border::PLAIN };
+    let block = if area.height < LEAST {
+        // The numbers need the room.
+        Block::new()
+    } else {
+        let title = format!(" {title} by {order} ");
+        Block::bordered().border_set(frame_set).border_style(style).title(title)
+    };
     let inner = block.inner(area);
     if rows.is_empty() {
         frame.render_widget(Paragraph::new(empty).block(block), area);
@@ -103,44 +124,50 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, data: &Data, view: &
     if focused {
         view.page = usize::from(inner.height.saturating_sub(1)).max(1);
     }
-    let widths = widths(columns, &rows, inner.width);
-    let heading = columns.iter().map(|column| cell(column.heading, column));
+    let widths = widths(columns, &rows, inner.width.into());
+    let shown: Vec<usize> = (0..columns.len()).filter(|at| widths[*at] > 0).collect();
+    let line = |texts: &[&str]| {
+        let cell = |&at: &usize| {
+            let text = Text::from(texts[at].to_owned());
+            if columns[at].right { text.right_aligned() } else { text }
+        };
+        Row::new(shown.iter().map(cell).collect::<Vec<_>>())
+    };
+    let headings: Vec<_> = columns.iter().map(|column| column.heading).collect();
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let lines = rows
-        .iter()
-        .map(|row| Row::new(row.iter().zip(columns).map(|(text, column)| cell(text, column))));
-    let mut table = Table::new(lines, widths).header(Row::new(heading).style(bold)).block(block);
+    let lines = rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>()));
+    let lengths = shown.iter().map(|at| u16::try_from(widths[*at]).unwrap_or(u16::MAX));
+    let mut table = Table::new(lines, lengths.map(Constraint::Length))
+        .header(line(&headings).style(bold))
+        .block(block);
     if focused {
         table = table.row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     }
     frame.render_stateful_widget(table, area, &mut view.tables[pane as usize]);
 }
 
-fn cell<'t>(text: &'t str, column: &Column) -> Text<'t> {
-    if column.right { Text::from(text).right_aligned() } else { Text::from(text) }
-}
-
-/// As wide as what is in it; the longest texts give way first, the numbers never do.
-fn widths(columns: &[Column], rows: &[Vec<String>], room: u16) -> Vec<Constraint> {
+/// As wide as what is in it. The longest texts give way first; then what does not fit whole is left
+/// out (half a number reads as another one): texts, then numbers, and the name last.
+fn widths(columns: &[Column], rows: &[Vec<String>], room: usize) -> Vec<usize> {
     let wanted = |at: usize| {
         let cells = rows.iter().map(|row| human::width(&row[at]));
         cells.chain([columns[at].heading.len()]).max().unwrap_or(0)
     };
     let mut widths: Vec<usize> = (0..columns.len()).map(wanted).collect();
     let gaps = columns.len().saturating_sub(1);
-    let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room.into());
+    let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room);
     while over > 0 {
         let text = |at: &usize| !columns[*at].right && widths[*at] > NARROW;
-        let Some(widest) = (0..columns.len()).filter(text).max_by_key(|at| widths[*at]) else {
-            // Half a number reads as another one: what does not fit whole is left out.
-            let Some(last) = widths.iter().rposition(|width| *width > 0) else { break };
-            over = over.saturating_sub(std::mem::take(&mut widths[last]));
+        if let Some(widest) = (0..columns.len()).filter(text).max_by_key(|at| widths[*at]) {
+            let less = over.min(widths[widest] - NARROW).min(4);
+            widths[widest] -= less;
+            over -= less;
             continue;
-        };
-        let less = over.min(widths[widest] - NARROW).min(4);
-        widths[widest] -= less;
-        over -= less;
+        }
+        let there = (0..columns.len()).rev().filter(|at| widths[*at] > 0);
+        let order = |at: &usize| (columns[*at].name, columns[*at].right);
+        let Some(least) = there.min_by_key(order) else { break };
+        over = over.saturating_sub(std::mem::take(&mut widths[least]) + 1);
     }
-    let length = |width: usize| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX));
-    widths.into_iter().map(length).collect()
+    widths
 }

@@ -43,14 +43,20 @@ pub(super) struct Sheet {
 pub(super) struct Column {
     pub(super) heading: &'static str,
     pub(super) right: bool,
+    /// It says which row this is: the last one to be left out.
+    pub(super) name: bool,
 }
 
 const fn left(heading: &'static str) -> Column {
-    Column { heading, right: false }
+    Column { heading, right: false, name: false }
 }
 
 const fn right(heading: &'static str) -> Column {
-    Column { heading, right: true }
+    Column { heading, right: true, name: false }
+}
+
+const fn name(heading: &'static str) -> Column {
+    Column { heading, right: false, name: true }
 }
 
 impl Pane {
@@ -78,18 +84,18 @@ impl Pane {
     fn columns(self) -> &'static [Column] {
         const COUNTERS: &[Column] = &[
             left("MAP"),
-            left("KEY"),
+            name("KEY"),
             left("FIELD"),
             right("VALUE"),
             right("RATE"),
             left("TREND"),
         ];
         const PROGRAMS: &[Column] =
-            &[left("PROGRAM"), left("TYPE"), right("ID"), right("RUNS"), right("NS/RUN")];
+            &[name("PROGRAM"), left("TYPE"), right("ID"), right("RUNS"), right("NS/RUN")];
         const MAPS: &[Column] =
-            &[left("MAP"), left("TYPE"), right("ID"), right("MAX ENTRIES"), right("MEMORY")];
+            &[name("MAP"), left("TYPE"), right("ID"), right("MAX ENTRIES"), right("MEMORY")];
         const LINKS: &[Column] =
-            &[right("ID"), left("PROGRAM"), left("TARGET"), left("ATTACHED AT")];
+            &[right("ID"), name("PROGRAM"), left("TARGET"), left("ATTACHED AT")];
         match self {
             Self::Counters => COUNTERS,
             Self::Programs => PROGRAMS,

@@ -101,6 +101,20 @@ fn no_screen_is_too_small_or_too_large() {
     // The numbers stay when the names have to give way.
     let lines = screen(&data, &mut view(), 46, 12);
     assert!(lines.iter().any(|line| line.contains("60.0 k/s")), "{lines:#?}");
+    let lines = screen(&data, &mut view(), 20, 5);
+    assert_eq!(lines[2].trim_end(), "key 180,000 60.0 k/s", "{lines:#?}");
+}
+
+#[test]
+fn a_terminal_without_utf8_gets_none() {
+    let mut view = View::new(false, Bars::ascii());
+    let (data, mut typed) = (data(), vec![KeyCode::Char('/')]);
+    for _ in 0..2 {
+        let lines = screen(&data, &mut view, 80, 24);
+        assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
+        press(&mut view, &data, &typed);
+        typed.clear();
+    }
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Labels {
         self.named().map(label).collect()
     }
 
+    /// The labels of each key.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.named().map(|(name, _)| &**name)
+    }
+
     /// Where a label stands among those of each key.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.named().position(|(label, _)| **label == *name)

@@ -157,6 +157,12 @@ impl Layout {
         self.labels.text(key)
     }
 
+    /// Names of all labels, for a watch that asks for this mode.
+    pub(super) fn label_names(&self, asked: CpuMode) -> Vec<&str> {
+        let cpu = (self.mode(asked) == CpuMode::Each).then_some("cpu");
+        self.labels.names().chain(cpu).collect()
+    }
+
     /// Where a label stands among those of each key.
     pub(super) fn label(&self, name: &str) -> Option<usize> {
         self.labels.position(name)

@@ -18,7 +18,13 @@ fn offers(endpoint: Option<&str>, line: &str) -> Vec<String> {
             words.push(part.to_owned());
         }
     }
-    words.push(typed.to_owned());
+    // Bash hands over what is behind the last colon.
+    let parts: Vec<_> = typed.split(':').collect();
+    words.extend(parts.join("\n:\n").split('\n').map(str::to_owned));
+    let typed = parts[parts.len() - 1];
+    if typed.is_empty() && parts.len() > 1 {
+        words.pop();
+    }
     let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
     let script = format!(
         "source <(bpfgate completions bash) || exit 1\n\
@@ -49,18 +55,27 @@ fn names_come_from_the_agent() {
     let agent = Agent::spawn();
     create_hits(&agent);
     json_of(&agent, "object load pc --builtin proto-counters");
+    json_of(&agent, "object load ex --builtin exec-events");
     let link = json_of(&agent, "link attach pc/count_protocols --socket lo")["id"].to_string();
     let endpoint = agent.endpoint();
     for (line, offered) in [
         ("bpfgate map show h", vec!["hits"]),
-        ("bpfgate map show ", vec!["hits", "pc/by_proto", "pc/stats"]),
+        ("bpfgate map show ", vec!["ex/events", "ex/lost", "hits", "pc/by_proto", "pc/stats"]),
         ("bpfgate map lookup pc/s", vec!["pc/stats"]),
         ("bpfgate map dump --keys pc/b", vec!["pc/by_proto"]),
-        ("bpfgate object show ", vec!["pc"]),
+        ("bpfgate object show ", vec!["ex", "pc"]),
         ("bpfgate link attach pc/", vec!["pc/count_protocols"]),
         ("bpfgate link detach ", vec![&link]),
         ("bpfgate object load x --builtin proto", vec!["proto-counters"]),
         ("bpfgate map dump nothing", vec![]),
+        ("bpfgate watch counters pc/", vec!["pc/*", "pc/by_proto", "pc/stats"]),
+        ("bpfgate watch counters hits pc/st", vec!["pc/stats"]),
+        ("bpfgate watch counters pc/stats:", vec!["packets", "bytes"]),
+        ("bpfgate watch counters pc/stats:by", vec!["bytes"]),
+        ("bpfgate watch counters pc/stats:packets,by", vec!["packets,bytes"]),
+        ("bpfgate watch counters hits{", vec!["hits{key="]),
+        ("bpfgate top h", vec!["hits"]),
+        ("bpfgate watch events ", vec!["ex/events"]),
         ("bpfgate ob", vec!["object"]),
         ("bpfgate -o b", vec!["bpftool"]),
     ] {

@@ -10,6 +10,7 @@ mod maps;
 mod objects;
 mod restore;
 mod samples;
+mod screens;
 mod verbs;
 mod watch;
 

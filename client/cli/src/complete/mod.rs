@@ -1,11 +1,15 @@
 //! Completion in shells. `bpfgate completions SHELL` prints a few lines of shell code, which calls
 //! this program with `BPFGATE_COMPLETE` set for each press of the key; names come from the agent.
+//! [`selector`] has what selectors are made of.
+
+mod selector;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use bpfgate_client::v1::{Map, MapSpec, MapType};
 use bpfgate_client::{Client, DEFAULT_ENDPOINT, Endpoint, Error, MapFilter, Options};
 use clap::{CommandFactory as _, ValueEnum};
 use clap_complete::env::Shells;
@@ -15,6 +19,7 @@ use crate::args::Cli;
 use crate::exit::{Exit, Failure};
 use crate::render::printable;
 use crate::target::describe;
+use crate::values::map_type_name;
 
 const VARIABLE: &str = "BPFGATE_COMPLETE";
 const NAME: &str = "bpfgate";
@@ -48,15 +53,19 @@ fn script(shell: Shell) -> Result<String, Failure> {
     completer.ok_or_else(none)?.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     let script = String::from_utf8_lossy(&script).into_owned();
     Ok(match shell {
-        Shell::Bash => script.replace(BASH_WORDS, BASH_JOINED),
+        Shell::Bash => BASH.iter().fold(script, |script, (from, to)| script.replace(from, to)),
         Shell::Zsh | Shell::Fish => script,
     })
 }
 
-/// To bash a colon is a word of its own, which takes `unix:/run/…` apart.
-const BASH_WORDS: &str = r#"local words=("${COMP_WORDS[@]}")"#;
-const BASH_JOINED: &str = r#"local words=() word joined=0
-    for word in "${COMP_WORDS[@]:0:COMP_CWORD}"; do
+/// To bash a colon is a word of its own, which takes `unix:/run/…` and `MAP:FIELD` apart. They are
+/// joined for the question, and what bash has already is taken off the answers.
+const BASH: [(&str, &str); 3] = [
+    (
+        r#"local words=("${COMP_WORDS[@]}")"#,
+        r#"local words=() word joined=0 last="${COMP_WORDS[COMP_CWORD]}"
+    [[ $last == : ]] || last="$2"
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD}" "$last"; do
         if [[ $word == : && ${#words[@]} -gt 0 ]]; then
             words[${#words[@]} - 1]+=":"
             joined=1
@@ -67,25 +76,52 @@ const BASH_JOINED: &str = r#"local words=() word joined=0
             words+=("$word")
         fi
     done
-    COMP_CWORD=${#words[@]}
+    COMP_CWORD=$((${#words[@]} - 1))
     _CLAP_COMPLETE_INDEX=$COMP_CWORD
-    words+=("$2")"#;
+    last="${words[COMP_CWORD]}"
+    [[ $last == *:* ]] && last="${last%:*}:" || last="""#,
+    ),
+    (r#"words[COMP_CWORD]="$2""#, ":"),
+    (
+        "    if [[ $? != 0 ]]; then\n",
+        "    local failed=$?\n    COMPREPLY=(\"${COMPREPLY[@]#\"$last\"}\")\n    if [[ $failed != 0 ]]; then\n",
+    ),
+];
 
 /// Completes the name of a map.
 pub(crate) fn map() -> ArgValueCompleter {
-    completer(async |client: &Client| {
+    completer(async |client: &Client, _: &str| {
         let maps = client.maps().list(MapFilter::default()).await?;
-        let about = |map: &bpfgate_client::v1::Map| {
-            let kind = map.spec.as_ref().map(bpfgate_client::v1::MapSpec::r#type);
-            kind.map(crate::values::map_type_name).unwrap_or_default()
-        };
         Ok(maps.iter().map(|map| (map.name.clone(), about(map))).collect())
     })
 }
 
+/// Completes the name of a map that has records to watch.
+pub(crate) fn events() -> ArgValueCompleter {
+    completer(async |client: &Client, _: &str| {
+        let maps = client.maps().list(MapFilter::default()).await?;
+        let kinds = [MapType::Ringbuf, MapType::PerfEventArray];
+        let events = maps.iter().filter(|map| kind(map).is_some_and(|kind| kinds.contains(&kind)));
+        Ok(events.map(|map| (map.name.clone(), about(map))).collect())
+    })
+}
+
+/// Completes a selector of counters.
+pub(crate) fn selector() -> ArgValueCompleter {
+    completer(selector::candidates)
+}
+
+fn kind(map: &Map) -> Option<MapType> {
+    map.spec.as_ref().map(MapSpec::r#type)
+}
+
+fn about(map: &Map) -> String {
+    kind(map).map(map_type_name).unwrap_or_default()
+}
+
 /// Completes the name of an object.
 pub(crate) fn object() -> ArgValueCompleter {
-    completer(async |client: &Client| {
+    completer(async |client: &Client, _: &str| {
         let objects = client.objects().list(HashMap::default()).await?;
         let about = |object: &bpfgate_client::v1::Object| {
             format!("{} programs, {} maps", object.programs.len(), object.maps.len())
@@ -96,7 +132,7 @@ pub(crate) fn object() -> ArgValueCompleter {
 
 /// Completes the name of a program.
 pub(crate) fn program() -> ArgValueCompleter {
-    completer(async |client: &Client| {
+    completer(async |client: &Client, _: &str| {
         let objects = client.objects().list(HashMap::default()).await?;
         let programs = objects.into_iter().flat_map(|object| object.programs);
         Ok(programs.map(|program| (program.name, program.r#type)).collect())
@@ -105,7 +141,7 @@ pub(crate) fn program() -> ArgValueCompleter {
 
 /// Completes the id of a link.
 pub(crate) fn link() -> ArgValueCompleter {
-    completer(async |client: &Client| {
+    completer(async |client: &Client, _: &str| {
         let links = client.links().list(None).await?;
         let about = |link: bpfgate_client::v1::Link| {
             let target = link.target.and_then(|target| target.target);
@@ -117,7 +153,7 @@ pub(crate) fn link() -> ArgValueCompleter {
 
 /// Completes the name of a built-in program.
 pub(crate) fn builtin() -> ArgValueCompleter {
-    completer(async |client: &Client| {
+    completer(async |client: &Client, _: &str| {
         let agent = client.agent().get().await?;
         Ok(agent.builtins.into_iter().map(|name| (name, String::new())).collect())
     })
@@ -128,12 +164,12 @@ type Names = Vec<(String, String)>;
 
 fn completer<F>(ask: F) -> ArgValueCompleter
 where
-    F: AsyncFn(&Client) -> Result<Names, Error> + Send + Sync + 'static,
+    F: AsyncFn(&Client, &str) -> Result<Names, Error> + Send + Sync + 'static,
 {
     ArgValueCompleter::new(move |typed: &OsStr| {
         let typed = typed.to_string_lossy();
         // Without an agent there is nothing to say: a shell's prompt is no place for errors.
-        let names = asked(&ask).unwrap_or_default();
+        let names = asked(&ask, &typed).unwrap_or_default();
         let candidate = |(name, about): (String, String)| {
             let about = Some(printable(&about)).filter(|about| !about.is_empty());
             CompletionCandidate::new(name).help(about.map(Into::into))
@@ -142,13 +178,13 @@ where
     })
 }
 
-fn asked(ask: &impl AsyncFn(&Client) -> Result<Names, Error>) -> Option<Names> {
+fn asked(ask: &impl AsyncFn(&Client, &str) -> Result<Names, Error>, typed: &str) -> Option<Names> {
     let endpoint = endpoint(std::env::args_os().skip_while(|word| word != "--").skip(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let names = async {
         let options = Options { connect_timeout: TIMEOUT, timeout: TIMEOUT, ..Options::default() };
         let client = Client::connect_with(endpoint, options).await?;
-        ask(&client).await
+        ask(&client, typed).await
     };
     runtime.block_on(async { tokio::time::timeout(TIMEOUT, names).await }).ok()?.ok()
 }
@@ -174,7 +210,9 @@ mod tests {
     #[test]
     fn bash_joins_what_it_took_apart() {
         let script = script(Shell::Bash).unwrap();
-        assert!(script.contains(BASH_JOINED), "{script}");
+        for (_, part) in BASH {
+            assert!(script.contains(part), "{part} is not in {script}");
+        }
         for shell in [Shell::Zsh, Shell::Fish] {
             assert!(super::script(shell).unwrap().contains(VARIABLE));
         }

@@ -9,13 +9,14 @@ use bpfgate_client::value::{Field, Kind, Type};
 use bpfgate_client::{EventBatch, EventNews, EventOptions, Events};
 use serde_json::Value as Json;
 
-use super::Answer;
 use crate::args::EventsArgs;
+use crate::commands::Answer;
 use crate::context::Context;
 use crate::end::End;
 use crate::exit::Failure;
 use crate::human;
-use crate::render::{Cell, Column, Format, Printer, left, printable, right};
+use crate::render::{Cell, Column, Format, Printer, left, right};
+use crate::say::say;
 
 /// The most often that losses are told.
 const TELL: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Answer {
             }
             Some(EventNews::Loss(loss)) => losses.add(&loss),
             None => {
-                eprintln!("bpfgate: map {} is gone", printable(&events.header().map));
+                say(&format!("map {} is gone", events.header().map));
                 break;
             }
         }
@@ -221,11 +222,10 @@ impl Losses {
 
     fn tell(&mut self) {
         if self.in_kernel > 0 {
-            eprintln!("bpfgate: {} records had no room in the kernel's buffer", self.in_kernel);
+            say(&format!("{} records had no room in the kernel's buffer", self.in_kernel));
         }
         if self.at_agent > 0 {
-            let lost = self.at_agent;
-            eprintln!("bpfgate: {lost} records came faster than they could be shown");
+            say(&format!("{} records came faster than they could be shown", self.at_agent));
         }
         *self = Self { told_at: Some(Instant::now()), ..Self::default() };
     }

@@ -1,0 +1,74 @@
+//! A counter as a row. docs/counters.md has the columns of what programs read: a new one goes
+//! behind those that are there.
+
+use std::time::SystemTime;
+
+use crate::board::{Row, key_text};
+use crate::describe::counter_kind;
+use crate::human;
+use crate::live;
+use crate::render::{Cell, Column, Format, left, right};
+
+/// People want the key in one piece, programs want its parts. A snapshot has no rates.
+pub(super) fn columns(format: Format, once: bool) -> Vec<Column> {
+    let start = [left("time"), left("map")];
+    let key = left(if format == Format::Table { "key" } else { "labels" });
+    // Counters grow: the first ones do not tell how wide.
+    let room = if once { 0 } else { 15 };
+    let value = [left("field"), right("value").at_least(room)];
+    let rate = (!once).then(|| right("rate").at_least(10));
+    let kind = (format != Format::Table)
+        .then(|| [left("kind"), left("unit"), left("start_time"), left("buckets")]);
+    let all = start.into_iter().chain([key]).chain(value).chain(rate);
+    all.chain(kind.into_iter().flatten()).collect()
+}
+
+pub(super) fn cells(
+    format: Format,
+    once: bool,
+    row: &Row<'_>,
+    read_end: Option<SystemTime>,
+) -> Vec<Cell> {
+    let (series, key) = (row.counter.series(), row.counter.key());
+    let field = Cell::Text(key.field.clone());
+    let map = Cell::Text(key.map.clone());
+    let read_end = read_end.map(Into::into);
+    if format == Format::Table {
+        let start = [
+            Cell::Text(read_end.as_ref().map(human::clock).unwrap_or_default()),
+            map,
+            Cell::Text(key_text(key)),
+            field,
+            Cell::Text(live::value(row)),
+        ];
+        let rate = row.counter.rate().map(|rate| Cell::Text(human::rate(rate, &series.unit)));
+        let rate = (!once).then(|| rate.unwrap_or(Cell::Missing));
+        return start.into_iter().chain(rate).collect();
+    }
+    let labels = Cell::Labels(key.labels.iter().cloned().collect());
+    // Exact, as 64-bit numbers in JSON are only as text.
+    let value = Cell::Text(row.counter.value().to_string());
+    let start = [Cell::Time(read_end), map, labels, field, value];
+    let rate = row.counter.rate().map_or(Cell::Missing, |rate| Cell::Json(rate.into()));
+    let kind = Cell::Text(counter_kind(series.kind()).to_owned());
+    let unit = Cell::Text(series.unit.clone());
+    let rest = [kind, unit, Cell::Time(series.start_time), buckets(row)];
+    start.into_iter().chain((!once).then_some(rate)).chain(rest).collect()
+}
+
+/// The slots of a histogram that have counted something.
+fn buckets(row: &Row<'_>) -> Cell {
+    let all: Vec<_> = row.counter.buckets().collect();
+    if all.is_empty() {
+        return Cell::Missing;
+    }
+    let used = all.iter().filter(|bucket| bucket.count > 0);
+    let json = used.map(|bucket| {
+        serde_json::json!({
+            "at_least": bucket.at_least.to_string(),
+            "below": bucket.below.map(|below| below.to_string()),
+            "count": bucket.count.to_string(),
+        })
+    });
+    Cell::Json(json.collect())
+}
