@@ -1,8 +1,8 @@
 //! Records of a ring buffer, to one and to ten watchers, beside a reader that has the ring to
-//! itself. A thread calls getppid(2) as fast as it can, and a program on that tracepoint writes a
-//! burst of records each time: by far more than anybody needs, so that the reader is the limit.
+//! itself. A thread calls getppid(2), and a program on that tracepoint writes a burst of records
+//! each time: more than any reader takes, but when the ring is full it waits instead of spending a
+//! CPU on records that nobody gets.
 
-use std::os::fd::AsFd as _;
 use std::os::unix::process::parent_id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,6 @@ use bpfgate_client::v1::{GlobalValue, LoadObjectHeader, global_value};
 use bpfgate_client::{Client, EventNews, EventOptions};
 use bpfgate_server::sys;
 use bpfgate_tests::elf;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
@@ -27,14 +26,20 @@ const WARM: Duration = Duration::from_millis(200);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Records for each system call.
 const BURST: u32 = 256;
+/// How long a full ring is left to its reader.
+const FULL: Duration = Duration::from_micros(50);
+/// How long the raw reader lets records come together: whoever always waits at the end of the ring
+/// makes the kernel signal every record.
+const GATHER: Duration = Duration::from_micros(100);
+/// Where the program counts the records that the ring had no room for.
+const REFUSED: u32 = 2;
 
 pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let agent = Agent::start().await?;
     load(&agent.client).await?;
     agent.client.links().attach("ev/to_ring", None).await?;
-    let id = agent.client.maps().get("ev/ring").await?.id;
-    let map = Arc::new(sys::map_get_fd_by_id(id, true).context("could not open the ring")?);
-    let producer = Producer::start()?;
+    let map = Arc::new(open(&agent.client, "ev/ring").await?);
+    let producer = Producer::start(open(&agent.client, "ev/counts").await?)?;
 
     let raw = async || {
         let map = map.clone();
@@ -64,6 +69,11 @@ async fn load(client: &Client) -> Result<()> {
     }
     client.objects().load_bytes(header, elf::EVENTS).await?;
     Ok(())
+}
+
+async fn open(client: &Client, name: &str) -> Result<sys::Map> {
+    let id = client.maps().get(name).await?.id;
+    sys::map_get_fd_by_id(id, true).with_context(|| format!("could not open {name}"))
 }
 
 /// Records a second that each of so many watchers gets, on the average.
@@ -108,9 +118,7 @@ fn read(map: &sys::Map) -> Result<f64> {
             number(record)
         }));
         if stopped == sys::Stopped::Empty {
-            let fd = map.as_fd();
-            let soon = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&soon))?;
+            thread::sleep(GATHER);
         }
     }
     rate.a_second()
@@ -169,12 +177,20 @@ struct Producer {
 }
 
 impl Producer {
-    fn start() -> Result<Self> {
+    fn start(counts: sys::Map) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let until = stop.clone();
         let call = move || {
+            let mut refused = 0;
             while !until.load(Ordering::Relaxed) {
                 std::hint::black_box(parent_id());
+                let mut now = [0; 8];
+                let read = counts.lookup(&REFUSED.to_ne_bytes(), &mut now);
+                let now = u64::from_ne_bytes(now);
+                if read.is_err() || now > refused {
+                    refused = now;
+                    thread::sleep(FULL);
+                }
             }
         };
         let thread = Some(thread::Builder::new().name(THREAD.to_owned()).spawn(call)?);

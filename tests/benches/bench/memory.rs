@@ -19,9 +19,9 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
 
     let clients = watch::prepare(&agent).await?;
     // Of a thousand watchers none should pay for what the first one needs.
-    let _first = watch::open(&clients, 1, INTERVAL).await?;
+    let _first = watch::open(&clients, watch::MAP, 1, INTERVAL).await?;
     let before = agent.process.resident()?;
-    let _watches = watch::open(&clients, WATCHERS, INTERVAL).await?;
+    let _watches = watch::open(&clients, watch::MAP, WATCHERS, INTERVAL).await?;
     let grown = kibibytes(agent.process.resident()?.saturating_sub(before));
     let each = grown / f64::from(u32::try_from(WATCHERS)?);
     report.add("watch_memory", each, "KiB", Goal::AtMost(32.0));

@@ -4,14 +4,12 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use bpfgate_client::{
-    Client, EntryBatch, UpdateMode, Watch, WatchEvent, WatchOptions, parse_selector,
-};
+use bpfgate_client::{Client, EntryBatch, UpdateMode, Watch, WatchEvent};
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
 use crate::report::{Goal, Report};
-use crate::watch::WATCHERS;
+use crate::watch::{self, WATCHERS};
 
 const MAP: &str = "counters";
 const COUNTERS: u64 = 1000;
@@ -38,35 +36,16 @@ struct Cost {
 
 async fn run(agent: &Agent, clients: &[Client], count: usize) -> Result<Cost> {
     set_all(&agent.client, 0).await?;
-    let mut opening = JoinSet::new();
-    for client in clients.iter().cycle().take(count) {
-        let client = client.clone();
-        opening.spawn(async move {
-            let options = WatchOptions { interval: Some(INTERVAL), ..WatchOptions::default() };
-            client
-                .maps()
-                .watch_counters(vec![parse_selector(MAP)?], options)
-                .await
-                .context("a watch")
-        });
-    }
-    let mut watches = Vec::new();
-    while let Some(opened) = opening.join_next().await {
-        watches.push(opened??);
-    }
+    let watches = watch::open(clients, MAP, count, INTERVAL).await?;
+    // What came for the first watches while the last ones were opened is no part of it.
+    let from = Instant::now() + INTERVAL;
     let mut following = JoinSet::new();
-    // Behind the snapshots.
-    let from = Instant::now() + 2 * INTERVAL;
     for watch in watches {
         following.spawn(follow(watch, from));
     }
-    let mut round = 0;
-    while Instant::now() < from {
-        round += 1;
-        set_all(&agent.client, round).await?;
-        tokio::time::sleep(INTERVAL).await;
-    }
+    tokio::time::sleep_until(from.into()).await;
     let (begun, before) = (Instant::now(), agent.process.cpu()?);
+    let mut round = 0;
     while begun.elapsed() < WINDOW {
         round += 1;
         set_all(&agent.client, round).await?;
@@ -92,18 +71,20 @@ async fn set_all(client: &Client, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// From the end of each sweep to its batch.
+/// From the end of each sweep in the window to its batch.
 async fn follow(mut watch: Watch, from: Instant) -> Result<Vec<Duration>> {
     let until = from + WINDOW;
+    let begin = SystemTime::now() + from.saturating_duration_since(Instant::now());
+    let begin = begin.duration_since(UNIX_EPOCH)?;
     let mut delays = Vec::new();
     while let Some(left) = until.checked_duration_since(Instant::now()) {
         let Ok(event) = tokio::time::timeout(left, watch.next_event()).await else { break };
-        if let Some(WatchEvent::Batch(batch)) = event?
-            && Instant::now() >= from
-        {
+        if let Some(WatchEvent::Batch(batch)) = event? {
             let time = batch.read_end.context("a batch without a time")?;
             let time = Duration::new(time.seconds.try_into()?, time.nanos.try_into()?);
-            delays.push(SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(time));
+            if time >= begin {
+                delays.push(SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(time));
+            }
         }
     }
     Ok(delays)

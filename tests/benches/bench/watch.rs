@@ -15,7 +15,7 @@ use crate::shared;
 pub(crate) const WATCHERS: usize = 1000;
 /// A few hundred to a connection is what a controller would have.
 const CONNECTIONS: usize = 4;
-const MAP: &str = "watched";
+pub(crate) const MAP: &str = "watched";
 const INTERVAL: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_secs(3);
 
@@ -47,13 +47,14 @@ pub(crate) async fn prepare(agent: &Agent) -> Result<Vec<Client>> {
 /// Watches of the map that have been told everything there is.
 pub(crate) async fn open(
     clients: &[Client],
+    map: &'static str,
     count: usize,
     interval: Duration,
 ) -> Result<Vec<Watch>> {
     let mut opening = JoinSet::new();
     for client in clients.iter().cycle().take(count) {
         let client = client.clone();
-        opening.spawn(async move { watch(&client, interval).await });
+        opening.spawn(async move { watch(&client, map, interval).await });
     }
     let mut watches = Vec::new();
     while let Some(opened) = opening.join_next().await {
@@ -62,9 +63,9 @@ pub(crate) async fn open(
     Ok(watches)
 }
 
-async fn watch(client: &Client, interval: Duration) -> Result<Watch> {
+async fn watch(client: &Client, map: &str, interval: Duration) -> Result<Watch> {
     let options = WatchOptions { interval: Some(interval), ..WatchOptions::default() };
-    let mut watch = client.maps().watch_counters(vec![parse_selector(MAP)?], options).await?;
+    let mut watch = client.maps().watch_counters(vec![parse_selector(map)?], options).await?;
     loop {
         let event = watch.next_event().await?.context("a watch ended")?;
         if matches!(event, WatchEvent::Sync(_)) {
@@ -76,7 +77,7 @@ async fn watch(client: &Client, interval: Duration) -> Result<Watch> {
 /// Sweeps a second for so many watchers. Two are the same if they began at the same nanosecond:
 /// whoever read the map again for a second watcher would be found out.
 async fn sweeps(clients: &[Client], count: usize) -> Result<f64> {
-    let watches = open(clients, count, INTERVAL).await?;
+    let watches = open(clients, MAP, count, INTERVAL).await?;
     let until = Instant::now() + WINDOW;
     let mut following = JoinSet::new();
     for watch in watches {
