@@ -249,7 +249,7 @@ pub enum Error {
         seconds: u64,
     },
     /// A client that stopped in the middle of its stream.
-    #[error("the client sent nothing for {seconds} s")]
+    #[error("the client sent nothing for {seconds} s, which is the agent's stall_seconds")]
     Silent {
         /// How long it may be silent.
         seconds: u64,
