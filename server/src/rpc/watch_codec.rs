@@ -18,8 +18,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tower::Service;
 
-use super::outlet::Stream;
-use super::{Shared, watch};
+use super::Shared;
+use super::watch::{self, Messages};
 
 const PATH: &str = "/bpfgate.v1.MapService/WatchCounters";
 
@@ -67,8 +67,8 @@ struct Watch(Arc<Shared>);
 
 impl ServerStreamingService<pb::WatchCountersRequest> for Watch {
     type Response = Bytes;
-    type ResponseStream = Stream<Bytes>;
-    type Future = std::future::Ready<Result<tonic::Response<Stream<Bytes>>, Status>>;
+    type ResponseStream = Messages;
+    type Future = std::future::Ready<Result<tonic::Response<Messages>, Status>>;
 
     fn call(&mut self, request: tonic::Request<pb::WatchCountersRequest>) -> Self::Future {
         let stream = watch::start(&self.0, request.into_inner());

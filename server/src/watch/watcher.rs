@@ -97,6 +97,11 @@ impl Watcher {
         }
     }
 
+    /// Another message that belongs to the last one, if there is one. Does not look for news.
+    pub fn at_hand(&mut self) -> Option<Arc<Told>> {
+        self.out.pop_front()
+    }
+
     /// The same messages as a stream.
     pub fn into_stream(self) -> impl Stream<Item = Result<Arc<Told>, WatchError>> + Send {
         futures_util::stream::unfold(self, |mut watcher| async {
