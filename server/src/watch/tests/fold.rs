@@ -1,7 +1,7 @@
 //! What a client makes of the messages. Fails the test where they break the protocol.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::watch::{
     Batch, CounterKind, Header, Loss, Removed, RemovedReason, Reset, Series, Sync, Told,
@@ -25,6 +25,8 @@ pub(super) struct Fold {
     /// Series whose next value may be less.
     reset: HashSet<u64>,
     ever: HashSet<u64>,
+    /// Since when series counted that went while their map stayed.
+    starts: HashMap<String, SystemTime>,
     last_sweep: HashMap<String, u64>,
 }
 
@@ -36,6 +38,8 @@ impl Fold {
             WatchMessage::Header(header) => self.header = Some(header),
             WatchMessage::Series(series) => {
                 assert!(self.ever.insert(series.reference), "announced twice: {series:?}");
+                let before = self.starts.remove(&name(&series));
+                assert!(before.is_none_or(|it| it < series.start_time), "{series:?} is not new");
                 self.series.insert(series.reference, series);
             }
             WatchMessage::Batch(batch) => self.batch(batch),
@@ -84,8 +88,10 @@ impl Fold {
             let series = self.series.remove(reference).expect("a known series goes");
             assert_eq!(series.map, removed.map);
             self.values.retain(|(known, _), _| known != reference);
+            self.starts.insert(name(&series), series.start_time);
         }
         if all {
+            self.starts.retain(|name, _| !name.starts_with(&format!("{}{{", removed.map)));
             self.last_sweep.remove(removed.map.as_str());
         }
         self.removed.push(removed);
@@ -125,8 +131,7 @@ impl Fold {
     pub(super) fn totals(&self) -> Totals {
         let total = |((reference, slot), value): (&(u64, usize), &u64)| {
             let series = &self.series[reference];
-            let labels = series.labels.iter().map(|it| format!("{}={}", it.name, it.value));
-            let labels = labels.collect::<Vec<_>>().join(",");
+            let labels = labels(series);
             let slot = if series.bounds.is_empty() { String::new() } else { format!("[{slot}]") };
             ((series.map.to_string(), labels, format!("{}{slot}", series.field)), *value)
         };
@@ -178,4 +183,15 @@ impl Fold {
             }
         }
     }
+}
+
+/// "name=value,…".
+fn labels(series: &Series) -> String {
+    let labels = series.labels.iter().map(|it| format!("{}={}", it.name, it.value));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// What stays the same when a series goes and comes back.
+fn name(series: &Series) -> String {
+    format!("{}{{{}}}{}", series.map, labels(series), series.field)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::fake::{Entries, FakeMap, FakeSources, Fault, all_of, hub};
 use super::fold::{Fold, Totals};
 use crate::watch::{
-    CounterKind, CounterSpec, CpuMode, LabelMatcher, MatchOp, RemovedReason, WatchLimits,
+    CounterKind, CounterSpec, CpuMode, LabelMatcher, MatchOp, RemovedReason, Selector, WatchLimits,
     WatchMessage, WatchRequest, Watcher,
 };
 
@@ -66,6 +66,16 @@ impl Client {
             let op = if random.one_in(2) { MatchOp::In } else { MatchOp::NotIn };
             selector.labels.push(LabelMatcher { label: "key".into(), op, values });
         }
+        if random.one_in(3) {
+            // What both take comes once.
+            let map = ["h", "p", "*"][random.below(3)].parse().unwrap();
+            let labels = vec![LabelMatcher {
+                label: "key".into(),
+                op: MatchOp::In,
+                values: (0..=random.key()).map(text).collect(),
+            }];
+            request.selectors.push(Selector { map, labels, fields: Vec::new() });
+        }
         let watcher = hub.watch(request.clone());
         // Only a map that is named and lacks the field is refused.
         let watcher = watcher.or_else(|_| {
@@ -82,7 +92,11 @@ impl Client {
 
     /// What it should see of a map with these entries.
     fn expected(&self, map: &FakeMap, entries: &Entries) -> Totals {
-        let [selector] = &*self.request.selectors else { unreachable!("one selector") };
+        let selectors = self.request.selectors.iter();
+        selectors.flat_map(|selector| self.selected(selector, map, entries)).collect()
+    }
+
+    fn selected(&self, selector: &Selector, map: &FakeMap, entries: &Entries) -> Totals {
         let mut totals = Totals::new();
         if !selector.map.matches(&map.name) {
             return totals;
@@ -197,8 +211,11 @@ fn change(random: &mut Random, map: &FakeMap) {
 
 async fn play(seed: u64) {
     let mut random = Random(seed);
-    let (hub, sources) = hub(WatchLimits::default());
+    // With few removals kept, slow watchers have to begin anew.
+    let removals = if random.one_in(2) { 1 + random.below(12) } else { 1 << 20 };
+    let (hub, sources) = hub(WatchLimits { removals, ..WatchLimits::default() });
     let interval = Duration::from_millis(100);
+    let mut there = true;
     // All that ever were, the present ones last.
     let histograms = FakeMap { value_size: 24, ..declared("g", CounterKind::Histogram) };
     let mut maps = vec![
@@ -215,7 +232,16 @@ async fn play(seed: u64) {
             clients.swap_remove(0);
         }
         if random.one_in(40) {
-            replace(&sources, &mut maps);
+            // Another takes its name at once.
+            come(&sources, &mut maps);
+            there = true;
+        } else if random.one_in(25) {
+            if there {
+                sources.remove("p");
+            } else {
+                come(&sources, &mut maps);
+            }
+            there = !there;
         }
         for map in &maps {
             change(&mut random, map);
@@ -230,7 +256,7 @@ async fn play(seed: u64) {
     for map in &maps {
         map.fault(Fault::None);
     }
-    // One that had not read since a map was replaced joins the new one now.
+    // One that had not read since a map came joins it now.
     for client in &mut clients {
         client.read(&maps).await;
     }
@@ -239,8 +265,9 @@ async fn play(seed: u64) {
         client.read(&maps).await;
         let mut expected = client.expected(&maps[0], &maps[0].entries());
         expected.extend(client.expected(&maps[1], &maps[1].entries()));
-        let last = maps.last().unwrap();
-        expected.extend(client.expected(last, &last.entries()));
+        if let Some(last) = maps.last().filter(|_| there) {
+            expected.extend(client.expected(last, &last.entries()));
+        }
         let view = client.fold.totals();
         assert!(client.fits(&view, &expected), "seed {seed}: {view:?}, not {expected:?}");
         // Keys come with all their series or none.
@@ -252,8 +279,8 @@ async fn play(seed: u64) {
     assert_eq!((hub.watches(), hub.sweepers()), (0, 0));
 }
 
-/// Another map takes the per-CPU map's name.
-fn replace(sources: &FakeSources, maps: &mut Vec<Arc<FakeMap>>) {
+/// A map comes by the per-CPU map's name.
+fn come(sources: &FakeSources, maps: &mut Vec<Arc<FakeMap>>) {
     sources.remove("p");
     let id = u32::try_from(maps.len()).unwrap();
     maps.push(sources.add(per_cpu(id)));
