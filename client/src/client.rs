@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Agent;
-use crate::connect;
+use crate::connect::Channels;
 use crate::endpoint::Endpoint;
 use crate::error::{Call, Error};
 use crate::links::Links;
@@ -40,10 +40,11 @@ impl Default for Options {
     }
 }
 
-/// A connection to an agent. Clones share it.
+/// A connection to an agent, and a second one once it watches counters. Clones share them, and
+/// what is lost is opened again with the next call.
 #[derive(Debug, Clone)]
 pub struct Client {
-    channel: Channel,
+    channels: Channels,
     endpoint: Endpoint,
     options: Options,
     /// Whether the peer ever answered as an agent does.
@@ -58,8 +59,8 @@ impl Client {
 
     /// Connects with other timeouts and limits.
     pub async fn connect_with(endpoint: Endpoint, options: Options) -> Result<Self, Error> {
-        let channel = connect::connect(&endpoint, &options).await?;
-        Ok(Self { channel, endpoint, options, answered: Arc::default() })
+        let channels = Channels::open(&endpoint, &options).await?;
+        Ok(Self { channels, endpoint, options, answered: Arc::default() })
     }
 
     /// Where the agent is.
@@ -89,7 +90,12 @@ impl Client {
 
     /// The channel below, for services that this crate does not wrap: health, reflection.
     pub fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.channels.calls.clone()
+    }
+
+    /// For streams that may be read late.
+    pub(crate) fn watch_channel(&self) -> Channel {
+        self.channels.watches.clone()
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -1,4 +1,4 @@
-//! Opens the connection, and says why it could not be opened.
+//! Opens the connections, and says why one could not be opened.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bpfgate_proto::DEFAULT_ENDPOINT;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Uri};
 use tower::service_fn;
@@ -16,10 +17,17 @@ use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// Bytes of one stream, and of all streams of a connection, that the agent may send ahead of the
-/// reader. With HTTP/2's 64 KiB a dump spends its time waiting for window updates.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Bytes of one stream that the agent may send ahead of the reader. With HTTP/2's 64 KiB a dump
+/// spends its time waiting for window updates.
+const CALLS_WINDOW: u32 = 4 << 20;
+/// The same for a watch. The agent notices that nobody reads when this is full, and has old totals
+/// give way to newer ones only then.
+const WATCHES_WINDOW: u32 = 128 << 10;
+/// Bytes of all streams of a connection: the most that HTTP/2 has, so that a stream which nobody
+/// reads holds up no other. It is a promise to take them in, not memory. h2 also derives from it
+/// how many small frames may wait unread before it takes the agent for an attacker and closes the
+/// connection; less would end a few hundred idle watches.
+const CONNECTION_WINDOW: u32 = i32::MAX.cast_unsigned();
 /// A 64 KiB chunk of entries goes in one frame instead of four.
 const MAX_FRAME: u32 = 256 << 10;
 /// A verifier log comes in the trailers; hyper allows 16 KiB unless told.
@@ -126,36 +134,72 @@ fn is_socket(path: &Path) -> bool {
     path.metadata().map_or(true, |meta| meta.file_type().is_socket())
 }
 
-/// Connects, with everything set that a stream of a million entries wants.
-pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<Channel, Error> {
-    let channel = tonic::transport::Endpoint::from_shared(endpoint.uri())
+/// The two connections of a client. One would do, but windows are the same for all streams of a
+/// connection, and what is right for a dump is not for a watch.
+#[derive(Debug, Clone)]
+pub(crate) struct Channels {
+    /// For everything else.
+    pub(crate) calls: Channel,
+    /// For streams that go on for ever and may be read late. Opened with the first of them.
+    pub(crate) watches: Channel,
+}
+
+impl Channels {
+    /// Connects, with everything set that a stream of a million entries wants.
+    pub(crate) async fn open(endpoint: &Endpoint, options: &Options) -> Result<Self, Error> {
+        let limit = options.connect_timeout;
+        let to = endpoint.clone();
+        let opened = match endpoint.clone() {
+            Endpoint::Unix(path) => {
+                Self::over(endpoint, move || {
+                    within(limit, to.clone(), UnixStream::connect(path.clone()))
+                })
+                .await
+            }
+            Endpoint::Tcp { host, port } => {
+                Self::over(endpoint, move || {
+                    within(limit, to.clone(), open_tcp(host.clone(), port))
+                })
+                .await
+            }
+        };
+        opened.map_err(|error| {
+            connector_failure(&error).map_or_else(
+                || Error::NotAnAgent { endpoint: endpoint.clone(), said: innermost(&error) },
+                Error::from,
+            )
+        })
+    }
+
+    async fn over<S, F>(
+        endpoint: &Endpoint,
+        open: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> Result<Self, tonic::transport::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<TokioIo<S>, ConnectError>> + Send + 'static,
+    {
+        let again = open.clone();
+        let calls = settings(endpoint, CALLS_WINDOW)
+            .connect_with_connector(service_fn(move |_: Uri| open()))
+            .await?;
+        let watches = settings(endpoint, WATCHES_WINDOW)
+            .connect_with_connector_lazy(service_fn(move |_: Uri| again()));
+        Ok(Self { calls, watches })
+    }
+}
+
+fn settings(endpoint: &Endpoint, stream_window: u32) -> tonic::transport::Endpoint {
+    tonic::transport::Endpoint::from_shared(endpoint.uri())
         .expect("an endpoint's URI is valid: it was made from parsed parts")
         .user_agent(concat!("bpfgate-client/", env!("CARGO_PKG_VERSION")))
         .expect("the user agent is ASCII")
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_stream_window_size(stream_window)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_ANSWER);
-    let limit = options.connect_timeout;
-    let to = endpoint.clone();
-    let connected = match endpoint.clone() {
-        Endpoint::Unix(path) => {
-            let open = move |_: Uri| within(limit, to.clone(), UnixStream::connect(path.clone()));
-            channel.connect_with_connector(service_fn(open)).await
-        }
-        Endpoint::Tcp { host, port } => {
-            let open = move |_: Uri| within(limit, to.clone(), open_tcp(host.clone(), port));
-            channel.connect_with_connector(service_fn(open)).await
-        }
-    };
-    connected.map_err(|error| {
-        connector_failure(&error).map_or_else(
-            || Error::NotAnAgent { endpoint: endpoint.clone(), said: innermost(&error) },
-            Error::from,
-        )
-    })
+        .keep_alive_timeout(PING_ANSWER)
 }
 
 async fn open_tcp(host: String, port: u16) -> io::Result<TcpStream> {

@@ -252,7 +252,14 @@ impl Maps {
     ) -> Result<(Call, Streaming<v1::WatchCountersResponse>, v1::WatchCountersResponse), Error>
     {
         let call = self.client.call("WatchCounters");
-        let (stream, first) = call.open(self.rpc().watch_counters(request)).await?;
+        // A snapshot is read at once and has an end, like a dump.
+        let mut rpc = match request.mode() {
+            v1::WatchMode::Once => self.rpc(),
+            v1::WatchMode::Stream | v1::WatchMode::Unspecified => {
+                self.rpc_over(self.client.watch_channel())
+            }
+        };
+        let (stream, first) = call.open(rpc.watch_counters(request)).await?;
         Ok((call, stream, first))
     }
 
@@ -265,7 +272,11 @@ impl Maps {
     }
 
     pub(crate) fn rpc(&self) -> MapServiceClient<Channel> {
-        MapServiceClient::new(self.client.channel())
+        self.rpc_over(self.client.channel())
+    }
+
+    fn rpc_over(&self, channel: Channel) -> MapServiceClient<Channel> {
+        MapServiceClient::new(channel)
             .max_decoding_message_size(self.client.options().max_message_bytes)
     }
 }

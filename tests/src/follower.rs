@@ -31,7 +31,13 @@ pub struct Follower {
     pub losses: Vec<WatchLoss>,
     /// The last sweep of each map, and whether it was complete.
     pub sweeps: BTreeMap<String, (u64, bool)>,
-    /// The last sweep of each map that was told to its end.
+    /// How many sweeps were told to their end.
+    pub delivered: u64,
+    /// How many more these stood for.
+    pub missed: u64,
+    /// The first sweep of each map that was told to its end.
+    begun: BTreeMap<String, u64>,
+    /// The last one.
     told: BTreeMap<String, u64>,
     /// Every ref there ever was: none is used again.
     refs: BTreeSet<u64>,
@@ -49,6 +55,9 @@ impl Follower {
             resets: Vec::new(),
             histograms: BTreeMap::new(),
             losses: Vec::new(),
+            delivered: 0,
+            missed: 0,
+            begun: BTreeMap::new(),
             told: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             refs: BTreeSet::new(),
@@ -110,6 +119,12 @@ impl Follower {
         batches
     }
 
+    /// How many sweeps there were from the first that was told to the last, of all maps together.
+    /// Only for maps that stayed.
+    pub fn made(&self) -> u64 {
+        self.told.iter().map(|(map, last)| last - self.begun[map] + 1).sum()
+    }
+
     /// The last value by map, labels (`key=6,cpu=0`) and field.
     pub fn totals(&self) -> BTreeMap<String, u64> {
         let named = self.values.iter().map(|(reference, &value)| {
@@ -138,6 +153,9 @@ impl Follower {
                     let before = self.told.insert(batch.map.clone(), batch.sweep);
                     let missed = before.map_or(0, |before| batch.sweep - before - 1);
                     assert_eq!(batch.coalesced_sweeps, missed, "{batch:?}");
+                    self.begun.entry(batch.map.clone()).or_insert(batch.sweep);
+                    self.delivered += 1;
+                    self.missed += missed;
                 }
                 for histogram in &batch.histograms {
                     let series = self.series.get(&histogram.r#ref).expect("a series before it");

@@ -47,3 +47,4 @@ mod watch_changes;
 mod watch_crowd;
 mod watch_names;
 mod watch_refusals;
+mod watch_slow;
