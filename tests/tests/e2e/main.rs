@@ -45,6 +45,7 @@ mod typed_maps;
 mod watch;
 mod watch_changes;
 mod watch_crowd;
+mod watch_model;
 mod watch_names;
 mod watch_refusals;
 mod watch_slow;
