@@ -28,9 +28,44 @@ impl Sign {
         let mut outcome = Poll::Pending;
         // Until it is pending, because only then does it wake us.
         while let Poll::Ready(ready) = self.fd.poll_read_ready(context) {
-            ready?.clear_ready();
+            let mut ready = ready?;
+            if ready.ready().is_read_closed() {
+                // It hung up (its CPU went, say) and stays ready for ever: no sign of anything.
+                break;
+            }
+            ready.clear_ready();
             outcome = Poll::Ready(Ok(()));
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_write_is_one_sign_and_a_hangup_is_none() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let sign = Sign::of(reader.as_fd()).unwrap();
+        let signed = async || {
+            let signed = timeout(Duration::from_millis(100), poll_fn(|context| sign.poll(context)));
+            signed.await.is_ok_and(|signed| signed.is_ok())
+        };
+        writer.write_all(b"1").unwrap();
+        assert!(signed().await);
+        assert!(!signed().await);
+        writer.write_all(b"2").unwrap();
+        assert!(signed().await);
+        drop(writer);
+        assert!(!signed().await);
+        assert!(!signed().await);
     }
 }
