@@ -60,11 +60,14 @@ async fn an_agent_that_stops_says_so() {
 async fn a_client_that_dies_frees_the_reader() {
     let stage = Stage::new(Script::default()).await;
     let before = stage.agent.checkpoint();
+    // Who started the test may have left it open descriptors.
+    let bequeathed = inherited(stage.agent.pid());
     for map in [RING, PERF] {
         let mut cli = stage.agent.cli_command();
         cli.args(["watch", "events", map]).stdout(std::process::Stdio::null());
         let mut cli = cli.spawn().unwrap();
         assert!(bpfgate_tests::within(SOON, || stage.mappings() > 0), "nobody reads {map}");
+        assert_eq!(inherited(stage.agent.pid()), bequeathed);
         cli.kill().unwrap();
         cli.wait().unwrap();
         stage.assert_nothing_is_read();
@@ -87,4 +90,22 @@ async fn watches_that_come_and_go_at_once_neither_lose_nor_repeat() {
     }
     assert!(all.is_sorted_by(|a, b| a < b), "a record came twice: {all:?}");
     assert_eq!(stage.refused().await, 0);
+}
+
+/// What a program that the agent starts would get of its descriptors.
+fn inherited(pid: u32) -> Vec<String> {
+    const CLOSED_ON_EXEC: u32 = 0o2_000_000;
+    let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let all = std::fs::read_dir(process.join("fdinfo")).unwrap().map(|fd| fd.unwrap().file_name());
+    let stays = all.filter(|fd| {
+        // It may be closed while we look.
+        let Ok(info) = std::fs::read_to_string(process.join("fdinfo").join(fd)) else {
+            return false;
+        };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        u32::from_str_radix(flags.trim(), 8).unwrap() & CLOSED_ON_EXEC == 0
+    });
+    let mut stays: Vec<_> = stays.map(|fd| fd.to_string_lossy().into_owned()).collect();
+    stays.sort_unstable();
+    stays
 }

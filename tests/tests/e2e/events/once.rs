@@ -118,6 +118,30 @@ async fn nothing_is_taken_out_while_nobody_watches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_longer_than_a_message_are_counted_and_left_out() {
+    let stage = Stage::new(Script { burst: 16, vary: 6, ..Script::default() }).await;
+    stage.attach("to_ring").await;
+    stage.call(1);
+    let id = stage.client.maps().get(RING).await.unwrap().id;
+    let mut raw = sys::RingBuffer::new(&sys::map_get_fd_by_id(id, true).unwrap()).unwrap();
+    let limits = sys::ReadLimits { bytes: 1 << 20, record: EVENT };
+    // Five records of up to 32 bytes, three longer ones.
+    for _ in 0..2 {
+        let mut records = sys::Records::default();
+        assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Full);
+        assert_eq!((records.lengths.as_slice(), records.too_long), (&[8, 14, 20, 26, 32][..], 1));
+        for _ in 0..2 {
+            let mut records = sys::Records::default();
+            assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Full);
+            assert_eq!((records.lengths.len(), records.too_long), (0, 1));
+        }
+    }
+    let mut records = sys::Records::default();
+    assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Empty);
+    assert!(records.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_that_is_kept_drained_has_no_past() {
     let config = "[events]\nkeep_draining = [\"ev/*\"]\n";
     let script = Script { burst: 100, ..Script::default() };
