@@ -54,7 +54,7 @@ enum count {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTS);
 	__type(key, __u32);
 	__type(value, __u64);

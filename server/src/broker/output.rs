@@ -53,6 +53,11 @@ impl Outputs {
         self.buffers[at].1.read(out, limits)
     }
 
+    /// Records that were lost behind the last one of an empty buffer, and have not been told.
+    pub fn lost(&mut self, at: usize) -> io::Result<u64> {
+        self.buffers[at].1.lost()
+    }
+
     /// What can be polled for records.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.buffers.iter().map(|(_, buffer)| buffer.as_fd())

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::sys::Records;
 
+/// The largest buffer that is kept for the next batch, in bytes.
+const KEPT: usize = 256 << 10;
+
 /// What one batch takes beyond its records, in bytes.
 const OVERHEAD: u64 = 256;
 
@@ -74,6 +77,10 @@ impl Batch {
             Bytes::copy_from_slice(&records.bytes)
         };
         records.bytes.clear();
+        if records.bytes.capacity() > KEPT {
+            // One long record made it so large.
+            records.bytes = Vec::new();
+        }
         let lengths = Lengths::of(&records.lengths);
         records.lengths.clear();
         let times = records.times.clone();

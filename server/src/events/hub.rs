@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::batch::Memory;
-use super::feed::{Feed, Reader};
+use super::feed::Feed;
 use super::queue::{Ended, Item, Queue};
+use super::reader::Reader;
 use super::source::Source;
 use crate::core::{Error, Limits, Map, Registry};
 
@@ -21,12 +22,19 @@ pub struct EventHub {
     /// Maps that are read though nobody watches.
     keep_draining: Vec<MapGlob>,
     /// By the kernel's id of the map.
-    feeds: Mutex<HashMap<u32, Arc<Feed>>>,
+    feeds: Mutex<HashMap<u32, Fed>>,
     /// Held while a reader starts or ends: two for one buffer would steal from each other.
     turn: tokio::sync::Mutex<()>,
     seats: Arc<Semaphore>,
     memory: Memory,
     stop: CancellationToken,
+}
+
+/// A map that is read.
+#[derive(Debug, Clone)]
+struct Fed {
+    map: Arc<Map>,
+    feed: Arc<Feed>,
 }
 
 impl EventHub {
@@ -74,8 +82,8 @@ impl EventHub {
     /// Ends every watch and every reader. For good.
     pub fn shutdown(&self) {
         self.stop.cancel();
-        for feed in self.feeds().values() {
-            feed.end(Ended::Stopping);
+        for fed in self.feeds().values() {
+            fed.feed.end(Ended::Stopping);
         }
     }
 
@@ -89,38 +97,38 @@ impl EventHub {
         if let Some(feed) = self.joined(map, queue) {
             return Ok(feed);
         }
-        let feed = Arc::new(Feed::new(map.clone(), self.keeps(map)));
+        let feed = Arc::new(Feed::new(map.text(), self.keeps(map)));
         feed.join(queue);
-        self.start(feed.clone()).await?;
+        self.start(Fed { map: map.clone(), feed: feed.clone() }).await?;
         Ok(feed)
     }
 
     fn joined(&self, map: &Map, queue: &Arc<Queue>) -> Option<Arc<Feed>> {
-        let feed = self.feeds().get(&map.sys().info().id).cloned()?;
+        let Fed { map: _, feed } = self.feeds().get(&map.sys().info().id).cloned()?;
         feed.join(queue).then_some(feed)
     }
 
-    /// Starts the reader of a feed, in the caller's turn.
-    async fn start(self: &Arc<Self>, feed: Arc<Feed>) -> Result<(), Error> {
-        let (map, bytes) = (feed.map.clone(), self.limits().perf_buffer_bytes);
+    /// Starts a map's reader, in the caller's turn.
+    async fn start(self: &Arc<Self>, fed: Fed) -> Result<(), Error> {
+        let (map, bytes) = (fed.map.clone(), self.limits().perf_buffer_bytes);
         let open = move || Source::open(&map, usize::try_from(bytes).unwrap_or(usize::MAX));
         let source = tokio::task::spawn_blocking(open).await.map_err(|_| Error::Stopping)??;
         let longest = usize::try_from(self.limits().max_message_bytes / 2).unwrap_or(usize::MAX);
-        let reader = Reader::new(feed.clone(), source, self.memory.clone(), longest);
-        debug!(map = feed.map.text(), "records are read");
-        self.feeds().insert(feed.map.sys().info().id, feed.clone());
-        if !self.has(&feed.map) {
+        let reader = Reader::new(fed.feed.clone(), source, self.memory.clone(), longest);
+        debug!(map = fed.map.text(), "records are read");
+        self.feeds().insert(fed.map.sys().info().id, fed.clone());
+        if !self.has(&fed.map) {
             // It went while the reader was started, so nobody else will say so.
-            feed.end(Ended::MapGone);
+            fed.feed.end(Ended::MapGone);
         }
         if self.stop.is_cancelled() {
-            feed.end(Ended::Stopping);
+            fed.feed.end(Ended::Stopping);
         }
-        tokio::spawn(self.clone().read(reader, feed));
+        tokio::spawn(self.clone().read(reader, fed));
         Ok(())
     }
 
-    async fn read(self: Arc<Self>, mut reader: Reader, feed: Arc<Feed>) {
+    async fn read(self: Arc<Self>, mut reader: Reader<Source>, fed: Fed) {
         let turn = loop {
             reader.run().await;
             let turn = self.turn.lock().await;
@@ -130,14 +138,14 @@ impl EventHub {
                 Ok(Some(wanted)) => reader = wanted,
                 Ok(None) => break turn,
                 Err(error) => {
-                    warn!(map = feed.map.text(), %error, "the reader of a map panicked");
+                    warn!(map = fed.map.text(), %error, "the reader of a map panicked");
                     break turn;
                 }
             }
         };
         let mut feeds = self.feeds();
-        let id = feed.map.sys().info().id;
-        if feeds.get(&id).is_some_and(|known| Arc::ptr_eq(known, &feed)) {
+        let id = fed.map.sys().info().id;
+        if feeds.get(&id).is_some_and(|known| Arc::ptr_eq(&known.feed, &fed.feed)) {
             feeds.remove(&id);
         }
         drop((feeds, turn));
@@ -148,9 +156,9 @@ impl EventHub {
         let mut registry = self.registry.changes();
         loop {
             let gone: Vec<_> =
-                self.feeds().values().filter(|feed| !self.has(&feed.map)).cloned().collect();
-            for feed in gone {
-                feed.end(Ended::MapGone);
+                self.feeds().values().filter(|fed| !self.has(&fed.map)).cloned().collect();
+            for fed in gone {
+                fed.feed.end(Ended::MapGone);
             }
             if !self.keep_draining.is_empty() {
                 self.start_kept().await;
@@ -171,7 +179,8 @@ impl EventHub {
             if self.feeds().contains_key(&map.sys().info().id) {
                 continue;
             }
-            let started = self.start(Arc::new(Feed::new(map.clone(), true))).await;
+            let feed = Arc::new(Feed::new(map.text(), true));
+            let started = self.start(Fed { map: map.clone(), feed }).await;
             if let Err(error) = started {
                 warn!(map = map.text(), %error, "the map cannot be kept drained");
             }
@@ -194,7 +203,7 @@ impl EventHub {
         self.registry.limits()
     }
 
-    fn feeds(&self) -> MutexGuard<'_, HashMap<u32, Arc<Feed>>> {
+    fn feeds(&self) -> MutexGuard<'_, HashMap<u32, Fed>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

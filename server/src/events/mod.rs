@@ -11,7 +11,8 @@
 //! many records that were, in the place where they are missing.
 //!
 //! - [`batch`]: records packed · `queue`: what waits for one watcher
-//! - `source`: the buffer and its wake-ups · `feed`: reading it · [`hub`]: bringing these together
+//! - `source`: the buffer and its wake-ups · `reader`: reading it · `feed`: for whom
+//! - [`hub`]: bringing these together
 //! - [`view`]: what one watcher wants of the records
 //!
 //! This module does not know the wire.
@@ -20,6 +21,7 @@ pub mod batch;
 mod feed;
 pub mod hub;
 mod queue;
+mod reader;
 mod source;
 pub mod view;
 

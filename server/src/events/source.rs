@@ -1,6 +1,7 @@
 //! An event buffer that is being read: its memory, and the descriptors that tell of new records.
 
-use std::future::poll_fn;
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::task::Poll;
@@ -8,6 +9,26 @@ use std::task::Poll;
 use crate::broker::Outputs;
 use crate::core::{Error, Map};
 use crate::sys::{ReadLimits, Records, RingBuffer, Sign, Stopped};
+
+/// What a reader reads. A ring is one lane, and so is each CPU's perf buffer; the records of a lane
+/// have an order.
+pub(super) trait Lanes: Debug + Send + 'static {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The CPU that writes to a lane, unless all do.
+    fn cpu(&self, lane: usize) -> Option<u32>;
+
+    /// Takes records out of a lane.
+    fn read(&mut self, lane: usize, out: &mut Records, limits: ReadLimits) -> io::Result<Stopped>;
+
+    /// Records that were lost behind the last one of a lane that is empty, and have not been told.
+    fn lost(&mut self, lane: usize) -> io::Result<u64>;
+
+    /// Waits for a sign of records since the last time. To be followed by reads until nothing is
+    /// left: there is no second sign for them.
+    fn signed(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
 
 /// An event buffer that is being read. Dropping it gives everything back, and blocks for a moment.
 #[derive(Debug)]
@@ -42,40 +63,39 @@ impl Source {
         let signs = signs.map_err(failed)?;
         Ok(Self { signs, buffer })
     }
+}
 
-    /// How many lanes there are: a ring is one, and each CPU's perf buffer. The records of a lane
-    /// have an order.
-    pub(super) fn lanes(&self) -> usize {
+impl Lanes for Source {
+    fn count(&self) -> usize {
         match &self.buffer {
             Buffer::Ring(_) => 1,
             Buffer::Perf(outputs) => outputs.count(),
         }
     }
 
-    /// The CPU that writes to a lane, unless all do.
-    pub(super) fn cpu(&self, lane: usize) -> Option<u32> {
+    fn cpu(&self, lane: usize) -> Option<u32> {
         match &self.buffer {
             Buffer::Ring(_) => None,
             Buffer::Perf(outputs) => Some(outputs.cpu(lane)),
         }
     }
 
-    /// Takes records out of a lane.
-    pub(super) fn read(
-        &mut self,
-        lane: usize,
-        out: &mut Records,
-        limits: ReadLimits,
-    ) -> io::Result<Stopped> {
+    fn read(&mut self, lane: usize, out: &mut Records, limits: ReadLimits) -> io::Result<Stopped> {
         match &mut self.buffer {
             Buffer::Ring(ring) => ring.read(out, limits),
             Buffer::Perf(outputs) => outputs.read(lane, out, limits),
         }
     }
 
-    /// Waits for a sign of records since the last time. To be followed by reads until nothing is
-    /// left: there is no second sign for them.
-    pub(super) async fn signed(&mut self) -> io::Result<()> {
+    fn lost(&mut self, lane: usize) -> io::Result<u64> {
+        match &mut self.buffer {
+            // The kernel does not count them.
+            Buffer::Ring(_) => Ok(0),
+            Buffer::Perf(outputs) => outputs.lost(lane),
+        }
+    }
+
+    async fn signed(&mut self) -> io::Result<()> {
         poll_fn(|context| {
             let mut outcome = Poll::Pending;
             // All of them are asked, so that all of them wake us.

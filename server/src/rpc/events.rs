@@ -127,6 +127,8 @@ impl Watch {
             };
             match item {
                 Item::Batch(batch) => {
+                    // A filter that takes nothing would never wait for the client.
+                    tokio::task::coop::consume_budget().await;
                     for batch in self.batches(&batch) {
                         self.records += u64::from(batch.count);
                         outlet.send(message(Message::Batch(batch))).await?;

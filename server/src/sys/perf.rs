@@ -35,7 +35,8 @@ pub enum PerfEvent<'a> {
         /// Which CPU.
         cpu: i32,
     },
-    /// What programs write into a perf buffer on one CPU, with the time of `CLOCK_MONOTONIC`.
+    /// What programs write into a perf buffer on one CPU, with the time of `CLOCK_MONOTONIC`. A
+    /// read(2) of it gives two numbers: nothing of interest, and how many had no room so far.
     Output {
         /// Which CPU.
         cpu: i32,
@@ -72,6 +73,7 @@ pub fn perf_event_open(event: PerfEvent<'_>) -> io::Result<OwnedFd> {
     const BPF_OUTPUT: u64 = 10;
     const SAMPLE_TIME: u64 = 1 << 2;
     const SAMPLE_RAW: u64 = 1 << 10;
+    const FORMAT_LOST: u64 = 1 << 4;
     const FD_CLOEXEC: libc::c_ulong = 1 << 3;
     let size = u32::try_from(size_of::<EventAttr>()).expect("it is small");
     let mut attr = EventAttr { size, ..EventAttr::default() };
@@ -96,6 +98,7 @@ pub fn perf_event_open(event: PerfEvent<'_>) -> io::Result<OwnedFd> {
         PerfEvent::Output { cpu: on } => {
             (attr.kind, attr.config, attr.sample) = (SOFTWARE, BPF_OUTPUT, 1);
             (attr.sample_type, attr.wakeup_events) = (SAMPLE_TIME | SAMPLE_RAW, 1);
+            attr.read_format = FORMAT_LOST;
             (attr.bits, attr.clockid) = (USE_CLOCKID_BIT, libc::CLOCK_MONOTONIC);
             cpu = on;
         }

@@ -29,6 +29,10 @@ pub struct PerfBuffer {
     page: usize,
     /// Bytes of data: a power of two.
     size: u64,
+    /// Lost records of which the buffer itself told.
+    recorded: u64,
+    /// Lost records that were told to our caller: these and those that were asked for.
+    told: u64,
     // Behind the mapping, which keeps the event alive anyway.
     event: OwnedFd,
 }
@@ -44,16 +48,16 @@ impl PerfBuffer {
     /// descriptor is in their map.
     pub fn new(cpu: u32, bytes: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
-        let size = bytes.max(page).next_power_of_two();
+        let size = bytes.max(page).checked_next_power_of_two();
+        let size = size.ok_or(io::ErrorKind::InvalidInput)?;
         let event = perf_event_open(PerfEvent::Output { cpu: cpu.cast_signed() })?;
         let mapping = Mapping::new(event.as_fd(), page + size, 0, true)?;
-        Ok(Self { mapping, page, size: size as u64, event })
+        Ok(Self { mapping, page, size: size as u64, recorded: 0, told: 0, event })
     }
 
     /// Takes records out and appends them, until the limit or a loss, or until nothing is left.
     pub fn read(&mut self, out: &mut Records, limits: ReadLimits) -> io::Result<Stopped> {
-        let tail_position = self.position(TAIL);
-        let mut tail = tail_position.load(Ordering::Relaxed);
+        let mut tail = self.position(TAIL).load(Ordering::Relaxed);
         loop {
             let head = self.position(HEAD).load(Ordering::Acquire);
             if head == tail {
@@ -69,15 +73,43 @@ impl PerfBuffer {
                 }
             };
             // From here on the kernel may write there again.
-            tail_position.store(tail, Ordering::Release);
+            self.position(TAIL).store(tail, Ordering::Release);
             if stopped {
                 return Ok(Stopped::Full);
             }
         }
     }
 
+    /// Records that were lost behind the last one that was read, and have not been told: the
+    /// buffer itself tells of them only with the next record. 0 if there is one by now, or if the
+    /// buffer was not read to its end.
+    pub fn lost(&mut self) -> io::Result<u64> {
+        let mut counts = [0; 16];
+        let len = rustix::io::read(&self.event, &mut counts)?;
+        let [.., lost] = *counts.as_chunks::<8>().0 else { unreachable!("two numbers") };
+        // Asked in this order: what was lost behind a newer record is not to be told before it.
+        let head = self.position(HEAD).load(Ordering::Acquire);
+        if len < counts.len() || head != self.position(TAIL).load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        Ok(self.tell(u64::from_ne_bytes(lost)))
+    }
+
+    /// How many of all lost records so far are news.
+    fn tell(&mut self, lost: u64) -> u64 {
+        let news = lost.saturating_sub(self.told);
+        self.told += news;
+        news
+    }
+
     /// Takes the record at `tail`; returns where the next one is.
-    fn take(&self, tail: u64, head: u64, out: &mut Records, limits: ReadLimits) -> io::Result<u64> {
+    fn take(
+        &mut self,
+        tail: u64,
+        head: u64,
+        out: &mut Records,
+        limits: ReadLimits,
+    ) -> io::Result<u64> {
         let size = u64::from(u16::from_ne_bytes(self.part(tail + 6)));
         let left = head.wrapping_sub(tail);
         if size < HEADER || size > left || left > self.size || !size.is_multiple_of(HEADER) {
@@ -98,7 +130,11 @@ impl PerfBuffer {
                 }
             }
             // An id, and how many.
-            LOST if size >= HEADER + 16 => out.lost += u64::from_ne_bytes(self.part(body + 8)),
+            LOST if size >= HEADER + 16 => {
+                let more = u64::from_ne_bytes(self.part(body + 8));
+                self.recorded = self.recorded.wrapping_add(more);
+                out.lost += self.tell(self.recorded);
+            }
             _ => {}
         }
         Ok(tail.wrapping_add(size))

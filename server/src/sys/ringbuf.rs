@@ -60,8 +60,9 @@ impl RingBuffer {
         // CPUs fight for the line that it is in.
         let told_each = (self.size / 16).min(16 << 10);
         let consumer = self.consumer_position();
-        let mut position = consumer.load(Ordering::Relaxed);
-        let mut told = position;
+        let start = consumer.load(Ordering::Relaxed);
+        let mut position = start;
+        let mut told = start;
         let mut produced = self.producer_position().load(Ordering::Acquire);
         loop {
             // Others may map the consumer's page too, and write nonsense into it.
@@ -98,7 +99,9 @@ impl RingBuffer {
                 }
             }
             position = next;
-            let full = out.too_long > 0 || out.cost() >= limits.bytes;
+            // What was thrown away costs nothing, and a program can throw away without end.
+            let round = position.wrapping_sub(start) >= self.size;
+            let full = round || out.too_long > 0 || out.cost() >= limits.bytes;
             if full || position.wrapping_sub(told) >= told_each {
                 // From here on the kernel may write there again.
                 consumer.store(position, Ordering::Release);

@@ -7,6 +7,7 @@ mod exec;
 mod loss;
 mod once;
 mod perf;
+mod perf_loss;
 mod stall;
 mod typed;
 
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use bpfgate_client::v1::event_loss::Source;
 use bpfgate_client::v1::{GlobalValue, global_value};
-use bpfgate_client::{Client, Error, EventNews, EventOptions, Events};
+use bpfgate_client::{Client, CpuMode, Error, EventNews, EventOptions, Events};
 use bpfgate_tests::calls::{header, number};
 use bpfgate_tests::{Agent, Builder, SOON, elf};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 const RING: &str = "ev/ring";
 const PERF: &str = "ev/perf";
@@ -78,12 +80,37 @@ impl Stage {
 
     /// One burst for each call.
     fn call(&self, times: u64) {
-        let calls = move || {
-            for _ in 0..times {
+        self.caller(None, (0..times).map(drop)).join().unwrap();
+    }
+
+    /// A thread, on that CPU if there is one, that makes a call for each of these.
+    fn caller(
+        &self,
+        cpu: Option<u32>,
+        calls: impl Iterator<Item = ()> + Send + 'static,
+    ) -> thread::JoinHandle<()> {
+        let run = move || {
+            if let Some(cpu) = cpu {
+                let mut only = CpuSet::new();
+                only.set(cpu as usize);
+                sched_setaffinity(None, &only).unwrap();
+            }
+            for () in calls {
                 assert!(std::os::unix::process::parent_id() > 0);
             }
         };
-        thread::Builder::new().name(self.thread.clone()).spawn(calls).unwrap().join().unwrap();
+        thread::Builder::new().name(self.thread.clone()).spawn(run).unwrap()
+    }
+
+    /// Of each CPU: how many records were written, and how many had no room.
+    async fn by_cpu(&self) -> Vec<(u64, u64)> {
+        let [written, refused] = [0_u32, 2].map(async |what| {
+            let (maps, what) = (self.client.maps(), what.to_ne_bytes());
+            let value = maps.lookup("ev/counts", what, CpuMode::Each).await.unwrap();
+            let numbers = value.as_chunks::<8>().0.iter().copied().map(u64::from_ne_bytes);
+            numbers.collect::<Vec<_>>()
+        });
+        written.await.into_iter().zip(refused.await).collect()
     }
 
     async fn watch(&self, map: &str) -> Followed {
