@@ -22,8 +22,10 @@ fn queues_stacks_and_filters_are_pushed_popped_and_peeked() {
         json_of(&agent, &format!("map pop {kind}"));
         let said = refusal(&agent, 3, &format!("map pop {kind}"));
         assert!(said.contains("empty"), "{said}");
-        let said = refusal(&agent, 9, &format!("map dump {kind}"));
-        assert!(said.contains(kind) && said.contains("push, pop, peek"), "{said}");
+        for verb in ["dump KIND", "lookup KIND 5", "update KIND 5 6", "delete KIND 5"] {
+            let said = refusal(&agent, 9, &format!("map {}", verb.replace("KIND", kind)));
+            assert!(said.contains(kind) && said.contains("push, pop, peek"), "{said}");
+        }
     }
     agent.cli(&words("map create seen --type bloom_filter --value-type u32 --max-entries 9")).ok();
     quiet(&agent, "map push seen 7");

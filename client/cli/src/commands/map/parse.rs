@@ -48,6 +48,10 @@ fn reference(
 }
 
 pub(super) fn key(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>, Failure> {
+    if map.spec.as_ref().is_some_and(|spec| spec.key_size == 0) {
+        // There is nothing to fit: the agent says what the map has instead of keys.
+        return Ok(Vec::new());
+    }
     let untyped = map.schema.as_ref().is_none_or(|schema| schema.key.is_none());
     if untyped
         && is_indexed(map_type(map))
