@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bpfgate_client::{Client, Code, CpuMode, UpdateMode};
+use bpfgate_client::{Client, Code, CpuMode, EntryBatch, IterateOptions, UpdateMode};
 use bpfgate_tests::calls::load;
 use bpfgate_tests::{Agent, NewMap, bpftool, elf, refused};
 
@@ -97,6 +97,64 @@ async fn a_value_under_a_lock_is_never_seen_half_written() {
             assert!(reader.await.unwrap() > 0);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_and_whole_reads_keep_to_the_lock_too() {
+    const WRITES: u32 = 150;
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    for name in locked(&client).await {
+        let one = |byte| EntryBatch::packed(1, KEY.to_vec(), all(byte));
+        client.maps().update_batch(name, one(0xff), UpdateMode::Any).await.unwrap();
+        let mut want = all(0xff);
+        want[LOCK].fill(0);
+        assert_eq!(whole(&client, name).await, want, "{name}");
+        let done = Arc::new(AtomicBool::new(false));
+        let writers = [1, 2].map(|byte| {
+            let maps = client.maps();
+            tokio::spawn(async move {
+                for _ in 0..WRITES {
+                    maps.update_batch(name, one(byte), UpdateMode::Exist).await.unwrap();
+                }
+            })
+        });
+        let reader = tokio::spawn({
+            let (client, done) = (client.clone(), done.clone());
+            async move {
+                let mut reads = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let found = client
+                        .maps()
+                        .lookup_batch(name, KEY.to_vec(), CpuMode::Each)
+                        .await
+                        .unwrap();
+                    for value in [found.get(0).unwrap(), &whole(&client, name).await] {
+                        let piece = of_one_piece(value);
+                        assert!(piece.is_some(), "{name}: a torn value after {reads} reads");
+                    }
+                    reads += 1;
+                }
+                reads
+            }
+        });
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.await.unwrap() > 0);
+    }
+}
+
+/// The value of [`KEY`] as a read of the whole map has it.
+async fn whole(client: &Client, name: &str) -> Vec<u8> {
+    let mut entries = client.maps().iterate(name, IterateOptions::default()).await.unwrap();
+    let mut value = None;
+    while let Some(chunk) = entries.next_chunk().await.unwrap() {
+        let found = chunk.iter().find(|(key, _)| *key == KEY).map(|(_, value)| value.to_vec());
+        value = value.or(found);
+    }
+    value.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
