@@ -105,10 +105,14 @@ impl Agent {
 }
 
 fn watch_limits(limits: &Limits) -> WatchLimits {
+    let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     WatchLimits {
         watches: limits.max_watchers as usize,
         series_per_watch: limits.max_series as usize,
-        ..WatchLimits::default()
+        series: limits.max_watched_series as usize,
+        remembered: limits.max_remembered_series as usize,
+        removals: limits.max_remembered_removals as usize,
+        sweeps: if limits.max_sweeps == 0 { cpus() } else { limits.max_sweeps as usize },
     }
 }
 

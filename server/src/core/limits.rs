@@ -46,6 +46,16 @@ pub struct Limits {
     pub max_watchers: u32,
     /// Series in one watch.
     pub max_series: u32,
+    /// Series of all watched maps together: about 200 bytes each.
+    pub max_watched_series: u32,
+    /// Of these, series of maps that nobody watches any more, longest ago forgotten first: since
+    /// when their keys count is kept for who watches again.
+    pub max_remembered_series: u32,
+    /// Keys that went away, remembered for each map until its slowest watch was told; a watch that
+    /// needs an older one is told the whole map again.
+    pub max_remembered_removals: u32,
+    /// Maps that are read for watches at a time; 0 for as many as there are CPUs.
+    pub max_sweeps: u32,
     /// Watchers of events at once.
     pub max_event_watchers: u32,
     /// Bytes of events that may wait for a watcher that does not ask for more or less.
@@ -89,6 +99,10 @@ impl Default for Limits {
             max_connections: 4096,
             max_watchers: 4096,
             max_series: 100_000,
+            max_watched_series: 4_000_000,
+            max_remembered_series: 250_000,
+            max_remembered_removals: 1_000_000,
+            max_sweeps: 0,
             max_event_watchers: 1024,
             event_queue_bytes: 4 << 20,
             max_event_queue_bytes: 64 << 20,

@@ -86,5 +86,9 @@ fn limits(core: &Limits) -> pb::Limits {
         max_event_memory_bytes: core.max_event_memory_bytes,
         perf_buffer_bytes: core.perf_buffer_bytes,
         stall_seconds: core.stall_seconds,
+        max_watched_series: core.max_watched_series,
+        max_remembered_series: core.max_remembered_series,
+        max_remembered_removals: core.max_remembered_removals,
+        max_sweeps: core.max_sweeps,
     }
 }

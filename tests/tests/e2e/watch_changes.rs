@@ -1,5 +1,7 @@
 //! What becomes of series: resets, histograms, keys and maps that go, and who still knows of it.
 
+use std::collections::BTreeSet;
+
 use bpfgate_client::v1::series_removed::Reason;
 use bpfgate_client::v1::{CounterKind, CounterSpec, MapType};
 use bpfgate_client::{Client, UpdateMode};
@@ -54,6 +56,35 @@ async fn a_counter_that_goes_back_has_a_new_start_that_outlives_its_watchers() {
     again.until_sync().await;
     assert_eq!(start(&again, "1"), reset);
     assert!(start(&again, "2") > second, "it went back while nobody looked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_are_remembered_for_as_many_series_as_the_configuration_says() {
+    for (config, remembers) in [("", true), ("[limits]\nmax_remembered_series = 1\n", false)] {
+        let agent = Agent::builder().config(config).spawn();
+        let client = agent.client().await;
+        counter("m", MapType::Hash).make(&client).await;
+        set(&client, "m", 1, 1).await;
+        let mut seen = watch(&client, &["m"], fast()).await.unwrap();
+        seen.until_sync().await;
+        set(&client, "m", 2, 1).await;
+        seen.until(|seen| seen.series.len() == 2).await;
+        drop(seen);
+        // The agent may not know yet that nobody watches; then it will behind one of these.
+        let mut remembered = true;
+        for _ in 0..if remembers { 2 } else { 50 } {
+            tokio::time::sleep(2 * FAST).await;
+            let mut again = watch(&client, &["m"], fast()).await.unwrap();
+            again.until_sync().await;
+            let starts: BTreeSet<_> =
+                again.series.values().map(|one| instant(one.start_time)).collect();
+            remembered = starts.len() == 2;
+            if !remembered {
+                break;
+            }
+        }
+        assert_eq!(remembered, remembers, "{config}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

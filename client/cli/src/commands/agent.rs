@@ -39,6 +39,10 @@ fn show(agent: GetAgentResponse) -> Sheet {
         max_event_memory_bytes,
         perf_buffer_bytes,
         stall_seconds,
+        max_watched_series,
+        max_remembered_series,
+        max_remembered_removals,
+        max_sweeps,
     } = limits;
     Sheet::one([
         ("version", Cell::Text(agent.version)),
@@ -64,6 +68,10 @@ fn show(agent: GetAgentResponse) -> Sheet {
         ("stall_seconds", Cell::Number(stall_seconds)),
         ("max_watchers", Cell::Number(max_watchers.into())),
         ("max_series", Cell::Number(max_series.into())),
+        ("max_watched_series", Cell::Number(max_watched_series.into())),
+        ("max_remembered_series", Cell::Number(max_remembered_series.into())),
+        ("max_remembered_removals", Cell::Number(max_remembered_removals.into())),
+        ("max_sweeps", Cell::Number(max_sweeps.into())),
         ("max_event_watchers", Cell::Number(max_event_watchers.into())),
         ("event_queue_bytes", Cell::Size(event_queue_bytes)),
         ("max_event_queue_bytes", Cell::Size(max_event_queue_bytes)),

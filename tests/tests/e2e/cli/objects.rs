@@ -58,6 +58,10 @@ fn the_agent_shows_the_limits_of_its_configuration() {
         ("max_event_memory_bytes", 1500),
         ("perf_buffer_bytes", 8192),
         ("stall_seconds", 17),
+        ("max_watched_series", 18),
+        ("max_remembered_series", 19),
+        ("max_remembered_removals", 20),
+        ("max_sweeps", 21),
     ];
     let lines: Vec<_> = limits.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     let agent = Agent::builder().config(format!("[limits]\n{}", lines.join("\n"))).spawn();
