@@ -28,4 +28,24 @@ struct {
 	__type(value, struct io_stats);
 } io SEC(".maps");
 
+/* Tags within the elements of an array, and some that cannot be. */
+struct queue {
+	__u64 bytes BPFGATE("counter=By");
+	__u64 open;
+	__u32 sizes[4] BPFGATE("histogram=By");
+};
+
+struct odd_stats {
+	struct queue queues[2];
+	__u64 single BPFGATE("histogram");
+	__u64 wide[65] BPFGATE("histogram");
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct odd_stats);
+} odd SEC(".maps");
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -44,9 +44,8 @@ pub(super) fn host_name(word: &str) -> Option<HostName> {
     })
 }
 
-/// Tags on types and fields. Those within an array's elements have no path that a series has.
+/// Tags on types and fields.
 fn tags(blob: &[u8], type_id: u32) -> impl Iterator<Item = btf::Tag> {
     // BTF that cannot be read has been reported with the schema.
-    let tags = btf::tags(blob, type_id).unwrap_or_default();
-    tags.into_iter().filter(|tag| !tag.path.contains("[]"))
+    btf::tags(blob, type_id).unwrap_or_default().into_iter()
 }

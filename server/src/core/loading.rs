@@ -14,7 +14,7 @@ use super::annotations;
 use super::map::schema_of;
 use super::object::{Object, Program};
 use super::registry::Registry;
-use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind};
+use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind, sources};
 use crate::broker::{self, LoadedProgram, MapRequest, Target};
 use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
 use crate::watch::{CounterKind, CounterSpec, HostName};
@@ -51,7 +51,8 @@ pub struct LoadRequest {
 }
 
 impl Registry {
-    /// Loads an object. All or nothing. The answer has the warnings of the parser.
+    /// Loads an object. All or nothing. The answer has warnings, of the parser and about
+    /// counters.
     pub async fn load(
         self: &Arc<Self>,
         parser: &Parser,
@@ -83,7 +84,9 @@ impl Registry {
             Ok::<_, Error>((made, shared, plan.warnings))
         };
         let joined = tokio::task::spawn_blocking(work).await;
-        let (Made { maps, programs }, shared, warnings) = joined.map_err(|_| Error::Stopping)??;
+        let (made, shared, mut warnings) = joined.map_err(|_| Error::Stopping)??;
+        let Made { maps, programs, warnings: more } = made;
+        warnings.extend(more);
         let object = Object {
             maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
             name,
@@ -146,6 +149,8 @@ impl Registry {
 struct Made {
     maps: Vec<Arc<Map>>,
     programs: Vec<Arc<Program>>,
+    /// About declarations that cannot be.
+    warnings: Vec<String>,
 }
 
 fn load_plan(
@@ -160,7 +165,7 @@ fn load_plan(
     let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
     let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
     let loaded = broker::load(plan, &fds)?;
-    let mut maps = Vec::new();
+    let (mut maps, mut warnings) = (Vec::new(), Vec::new());
     for (sys, planned) in loaded.maps.into_iter().zip(&plan.maps) {
         let Some(sys) = sys else { continue };
         let identity = Identity::Owned {
@@ -173,6 +178,7 @@ fn load_plan(
         let has_bytes = planned.key_size > 0 || planned.value_size > 0;
         let schema = btf.as_ref().filter(|_| has_bytes).and_then(|blob| schema_of(blob, ids, &sys));
         let mut counters = counters.remove(&planned.name).unwrap_or_default();
+        let asked = counters.len();
         let mut host_names = host_names(builtin, &planned.name);
         if let Some(blob) = &btf {
             // The loader knows better than the author.
@@ -192,7 +198,9 @@ fn load_plan(
         };
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
         let about = About { schema, counters, host_names, records, inner, ..About::default() };
-        maps.push(Arc::new(Map::new(identity, sys, about).mapped_within(limits)));
+        let map = Arc::new(Map::new(identity, sys, about).mapped_within(limits));
+        warnings.extend(sources::check_counters(&map, asked)?);
+        maps.push(map);
     }
     let programs = loaded
         .programs
@@ -202,7 +210,7 @@ fn load_plan(
             Ok(Arc::new(Program { name, loaded }))
         })
         .collect::<Result<_, Error>>()?;
-    Ok(Made { maps, programs })
+    Ok(Made { maps, programs, warnings })
 }
 
 /// The target that a program's own section names.

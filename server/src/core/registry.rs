@@ -152,6 +152,7 @@ impl Registry {
         let sys = described::make(&request, about.schema.as_ref())?;
         let identity = Identity::Owned { name: name.clone(), object: None };
         let map = Arc::new(Map::new(identity, sys, about).mapped_within(&self.limits));
+        super::sources::check_counters(&map, map.about().counters.len())?;
         {
             // Somebody may have come first; then this map is dropped again.
             let mut state = self.write();

@@ -9,8 +9,8 @@ use bpfgate_proto::value::Schema;
 use tokio::sync::watch::Receiver;
 
 use super::iterate::{IterateRequest, Parts, Reader};
-use super::{CpuMode, Map, Registry};
-use crate::watch::{CounterSource, CounterSpec, HostName, KeyLife, Sources};
+use super::{CpuMode, Error, Map, Registry, kind};
+use crate::watch::{CounterSource, CounterSpec, HostName, KeyLife, Sources, counter_faults};
 use aya_obj::generated::bpf_map_type as types;
 
 impl Sources for Registry {
@@ -24,6 +24,31 @@ impl Sources for Registry {
 
     fn changed(&self) -> Receiver<u64> {
         self.changes()
+    }
+}
+
+/// Whether a map's numbers can be what was declared of them. What the caller declared, the first
+/// `asked` ones, has to be so; what is wrong with the others is told, and they count for nothing.
+pub(super) fn check_counters(map: &Arc<Map>, asked: usize) -> Result<Vec<String>, Error> {
+    let Some(name) = map.name().filter(|_| !map.about().counters.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let text = |what: &str| format!("map {name}: {what}");
+    let refuse = |what: &str| Err(Error::Invalid { field: "counters", problem: text(what) });
+    let watched = Watched { name: name.clone(), map: map.clone() };
+    let faults = if map.capabilities().watch_counters {
+        counter_faults(&watched)
+    } else {
+        let kind = kind::type_name(map.sys().info().map_type);
+        Err(format!("a {kind} has no counters"))
+    };
+    match faults {
+        Ok(faults) => match faults.first_key_value() {
+            Some((at, fault)) if *at < asked => refuse(fault),
+            _ => Ok(faults.values().map(|fault| text(fault)).collect()),
+        },
+        Err(why) if asked > 0 => refuse(&why),
+        Err(_) => Ok(Vec::new()),
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::choice::{Choice, names};
 use super::feed::{Feed, FeedKey, Want};
-use super::layout::Layout;
+use super::layout::{Layout, listed};
 use super::message::WatchError;
 use super::names::Names;
 use super::pass::Pass;
@@ -324,17 +324,6 @@ impl Census {
             }
         }
         Ok(())
-    }
-}
-
-/// Enough of the names to choose from.
-fn listed(paths: &[&str]) -> String {
-    const SHOWN: usize = 16;
-    match paths {
-        [] => "none".to_owned(),
-        [""] => "a single number without a name".to_owned(),
-        _ if paths.len() <= SHOWN => paths.join(", "),
-        _ => format!("{}, …", paths[..SHOWN].join(", ")),
     }
 }
 

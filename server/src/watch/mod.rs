@@ -47,6 +47,7 @@ pub mod watcher;
 mod tests;
 
 pub use hub::{Hub, WatchLimits};
+pub use layout::counter_faults;
 pub use message::{
     Batch, Header, Histogram, Label, Loss, LossSource, Removed, RemovedReason, Reset, Series, Sync,
     Told, WatchError, WatchMessage,

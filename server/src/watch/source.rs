@@ -74,8 +74,8 @@ pub enum KeyLife {
 /// What a number in a map's value counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CounterSpec {
-    /// Path of the field: "rx.bytes"; empty for a value that is one number. Applies to all numbers
-    /// within the field.
+    /// Path of the field: "rx.bytes", "slots[].bytes" for that of every element; empty for a value
+    /// that is one number. Applies to all numbers within the field.
     pub field: String,
     /// How it may change.
     pub kind: CounterKind,
@@ -121,24 +121,48 @@ pub enum HostName {
     Address,
 }
 
-/// Whether a path names a field or something within it: `rx` covers `rx.bytes` and `rx[2]`.
+/// Whether a path names a field or something within it: `rx` covers `rx.bytes` and `rx[2]`,
+/// `slots[].bytes` that field of every element.
 pub(super) fn covers(path: &str, leaf: &str) -> bool {
-    leaf.strip_prefix(path).is_some_and(|rest| {
-        path.is_empty() || rest.is_empty() || rest.starts_with('.') || rest.starts_with('[')
-    })
+    covered(path, leaf).is_some()
+}
+
+/// What the path names in a leaf's own path, if it covers it: "slots[3]" of "slots[3].bytes" for
+/// `slots[]`.
+pub(super) fn covered<'l>(path: &str, leaf: &'l str) -> Option<&'l str> {
+    let mut parts = path.split("[]");
+    let mut rest = leaf.strip_prefix(parts.next()?)?;
+    for part in parts {
+        let (index, behind) = rest.strip_prefix('[')?.split_once(']')?;
+        if !index.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        rest = behind.strip_prefix(part)?;
+    }
+    let whole = path.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']);
+    whole.then(|| &leaf[..leaf.len() - rest.len()])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::covers;
+    use super::{covered, covers};
 
     #[test]
     fn a_path_covers_what_lies_within_it() {
         for (path, leaf) in [("", "a.b"), ("a", "a"), ("a", "a.b"), ("a", "a[3]"), ("a.b", "a.b")] {
             assert!(covers(path, leaf), "{path:?} {leaf:?}");
         }
-        for (path, leaf) in [("a", "ab"), ("a.b", "a"), ("b", "a.b"), ("a", "")] {
+        for (path, leaf) in [("a", "ab"), ("a.b", "a"), ("b", "a.b"), ("a", ""), ("a[]", "a.b")] {
             assert!(!covers(path, leaf), "{path:?} {leaf:?}");
+        }
+        for (path, leaf, named) in [
+            ("a[]", "a[3].b", "a[3]"),
+            ("a[].b", "a[12].b[1]", "a[12].b"),
+            ("[][]", "[1][2]", "[1][2]"),
+            ("a", "a[3].b", "a"),
+            ("", "a", ""),
+        ] {
+            assert_eq!(covered(path, leaf), Some(named), "{path:?}");
         }
     }
 }

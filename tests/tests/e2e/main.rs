@@ -8,6 +8,7 @@ mod bpftool;
 mod churn;
 mod cli;
 mod creation;
+mod declarations;
 mod entries;
 mod errors;
 mod events;

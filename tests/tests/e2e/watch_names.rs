@@ -11,7 +11,7 @@ use bpfgate_client::v1::{
     WatchMode, label_matcher,
 };
 use bpfgate_client::{Client, UpdateMode, WatchOptions};
-use bpfgate_tests::calls::{load, load_builtin};
+use bpfgate_tests::calls::{header, load_builtin, try_load};
 use bpfgate_tests::fixture::{record, unsigned};
 use bpfgate_tests::{Agent, NewMap, elf};
 
@@ -139,7 +139,7 @@ async fn built_ins_say_which_labels_have_names() {
 async fn tags_in_the_source_declare_counters_and_names() {
     let agent = Agent::spawn();
     let client = agent.client().await;
-    load(&client, "o", elf::ANNOTATED).await;
+    try_load(&client, header("o"), elf::ANNOTATED).await.unwrap();
     let key = serde_json::json!({"uid": 0, "protocol": 17});
     client.maps().update("o/io", key, [1; 56], UpdateMode::Any).await.unwrap();
     let request = WatchCountersRequest {

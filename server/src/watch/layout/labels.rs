@@ -9,7 +9,7 @@ use bpfgate_proto::value::{Leaf, Plan};
 
 use super::{compile, is_padding, word};
 use crate::watch::message::Label;
-use crate::watch::source::{CounterSource, HostName, KeyLife};
+use crate::watch::source::{CounterSource, HostName, KeyLife, covered};
 
 /// A key of more fields than this is one label: the labels of every series are kept.
 const LABELS_MAX: usize = 64;
@@ -40,10 +40,14 @@ impl Labels {
             path => Some(path.into()),
         };
         let names = plan.leaves().iter().map(name).collect();
+        let mut declared = Vec::new();
         let mut labels = Self { plan, names, index, declared: Vec::new() };
-        let declared = source.host_names().iter();
-        let declared = declared.filter_map(|(name, what)| Some((labels.position(name)?, *what)));
-        labels.declared = declared.collect();
+        for (at, label) in labels.names().enumerate() {
+            let mut said = source.host_names().iter();
+            let what = said.find(|(name, _)| covered(name, label) == Some(label));
+            declared.extend(what.map(|(_, what)| (at, *what)));
+        }
+        labels.declared = declared;
         labels
     }
 

@@ -9,13 +9,14 @@
 mod labels;
 mod numbers;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bpfgate_proto::value::{Leaf, Plan, Type};
 
 use self::labels::Labels;
-pub(super) use self::numbers::Number;
 use self::numbers::Reader;
+pub(super) use self::numbers::{Number, listed};
 use super::message::Label;
 use super::request::CpuMode;
 use super::source::{CounterSource, HostName};
@@ -40,17 +41,7 @@ impl Layout {
     /// Works out how to read a map, or says why it has nothing to count.
     pub(super) fn of(source: &dyn CounterSource) -> Result<Self, String> {
         let size = source.value_size();
-        let value = source.schema().and_then(|schema| compile(schema.value.as_ref(), size));
-        let reader = match value {
-            Some(plan) => Reader::Plan(plan),
-            None if matches!(size, 1 | 2 | 4 | 8) => Reader::Words(size),
-            None if size > 0 && size.is_multiple_of(8) => Reader::Words(8),
-            None => {
-                return Err(format!(
-                    "its value of {size} bytes has no schema and is no whole number of 64-bit words"
-                ));
-            }
-        };
+        let reader = reader(source)?;
         let (cpus, stride) = match source.cpus() {
             Some(cpus) => (cpus, size.next_multiple_of(8)),
             None => (1, size),
@@ -181,6 +172,25 @@ impl Layout {
     /// Paths of all numbers, for people.
     pub(super) fn paths(&self) -> Vec<&str> {
         self.numbers.iter().map(|number| &*number.path).collect()
+    }
+}
+
+/// What is wrong with the declarations of a map's counters, by their index; an error if it has
+/// nothing that they could be about.
+pub fn counter_faults(source: &dyn CounterSource) -> Result<BTreeMap<usize, String>, String> {
+    numbers::faults(&reader(source)?, source)
+}
+
+fn reader(source: &dyn CounterSource) -> Result<Reader, String> {
+    let size = source.value_size();
+    let value = source.schema().and_then(|schema| compile(schema.value.as_ref(), size));
+    match value {
+        Some(plan) => Ok(Reader::Plan(plan)),
+        None if matches!(size, 1 | 2 | 4 | 8) => Ok(Reader::Words(size)),
+        None if size > 0 && size.is_multiple_of(8) => Ok(Reader::Words(8)),
+        None => Err(format!(
+            "its value of {size} bytes has no schema and is no whole number of 64-bit words"
+        )),
     }
 }
 
