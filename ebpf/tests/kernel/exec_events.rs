@@ -13,9 +13,9 @@ use crate::sandbox::{self, Sandbox, command};
 use crate::sys::{self, Ring};
 use crate::tiny_elf;
 
-const RING_BYTES: usize = 256 * 1024;
+const RING_BYTES: usize = 512 * 1024;
 /// `struct exec_event`, and the header that the ring puts before it.
-const RECORD_BYTES: usize = 288;
+const RECORD_BYTES: usize = 552;
 const HEADER_BYTES: usize = 8;
 
 /// `struct exec_event`.
@@ -23,9 +23,11 @@ const HEADER_BYTES: usize = 8;
 struct Event {
     ts_ns: u64,
     pid: u32,
+    ppid: u32,
     uid: u32,
     comm: String,
     filename: String,
+    args: String,
 }
 
 impl Event {
@@ -41,9 +43,11 @@ impl Event {
         Self {
             ts_ns: u64::from_ne_bytes(record[..8].try_into().expect("8 bytes")),
             pid: word(8),
-            uid: word(12),
-            comm: text(&record[16..32]),
-            filename: text(&record[32..]),
+            ppid: word(12),
+            uid: word(16),
+            comm: text(&record[20..36]),
+            filename: text(&record[36..292]),
+            args: text(&record[292..548]),
         }
     }
 }
@@ -90,10 +94,33 @@ fn each_start_is_a_record() {
         assert_eq!(seen, [(first, 0), (second, nobody)]);
         assert!(events[0].ts_ns < events[1].ts_ns);
         for event in events {
+            assert_eq!(event.ppid, std::process::id());
             assert_eq!(event.comm, "a-name-longer-t");
+            assert_eq!(event.args, path.to_str().expect("text"));
             assert_eq!(Path::new(&event.filename), path);
         }
         assert_eq!(object.numbers("lost").len(), 0);
+    });
+}
+
+#[test]
+fn arguments_are_a_text() {
+    sandbox::run(|sandbox| {
+        let (_object, _event, mut ring) = attach(sandbox);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("program");
+        tiny_elf::write_exit(&path);
+        start(Command::new(&path).arg0("itself").args(["--flag", "two words", "", "end"]));
+        start(Command::new(&path).arg0("a").arg("b".repeat(300)));
+        // There is just room for this one, and not for the next.
+        start(Command::new(&path).arg0("a").arg("b".repeat(253)));
+        start(Command::new(&path).arg0("a").arg("b".repeat(254)));
+        start(Command::new(&path).arg0("a").arg("é".repeat(200)));
+        let events = take(&mut ring, directory.path());
+        let seen: Vec<_> = events.into_iter().map(|event| event.args).collect();
+        let longest = format!("a {}", "b".repeat(253));
+        let whole = format!("a {}", "é".repeat(126));
+        assert_eq!(seen, ["itself --flag two words  end", &longest, &longest, &longest, &whole]);
     });
 }
 

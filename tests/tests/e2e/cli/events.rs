@@ -41,12 +41,11 @@ fn records_are_lines_of_their_fields() {
     assert!(table.status.success(), "{table:?}");
     let text = String::from_utf8(table.stdout).unwrap();
     let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["TIME", "TS", "NS", "PID", "UID", "COMM", "FILENAME"], "{text}");
+    let columns = ["TIME", "TS", "NS", "PID", "PPID", "UID", "COMM", "FILENAME", "ARGS"];
+    assert_eq!(lines[0], columns, "{text}");
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(
-        lines[1..].iter().all(|line| line[4] == "true" && line[5].ends_with("/true")),
-        "{text}"
-    );
+    let is_true = |line: &[&str]| line[5] == "true" && line[6].ends_with("/true");
+    assert!(lines[1..].iter().all(|line| is_true(line) && line[7] == "true"), "{text}");
 
     let mut json = watch(&agent, "-o jsonl watch events ex/events --filter comm=true --count 1");
     exec_until_over(&mut json, "true");
@@ -59,7 +58,7 @@ fn records_are_lines_of_their_fields() {
     let mut csv = watch(&agent, "-o csv watch events ex/events --filter comm=true --count 1");
     exec_until_over(&mut csv, "true");
     let csv = String::from_utf8(csv.wait_with_output().unwrap().stdout).unwrap();
-    assert!(csv.starts_with("time,ts_ns,pid,uid,comm,filename,rest"), "{csv}");
+    assert!(csv.starts_with("time,ts_ns,pid,ppid,uid,comm,filename,args,rest"), "{csv}");
     assert_eq!(csv.lines().count(), 2, "{csv}");
 }
 
@@ -109,7 +108,7 @@ fn what_is_wrong_with_a_watch_is_said() {
     let said = refusal(&agent, 9, "watch events hash");
     assert!(said.contains("hash") && said.contains("lookup"), "{said}");
     let said = refusal(&agent, 6, "watch events ex/events --filter pidd=1");
-    assert!(said.contains("pidd") && said.contains("pid, uid, comm"), "{said}");
+    assert!(said.contains("pidd") && said.contains("pid, ppid, uid, comm"), "{said}");
     let said = refusal(&agent, 6, "watch events ex/events --type exec_evnt");
     assert!(said.contains("exec_evnt") && said.contains("struct exec_event"), "{said}");
     let usage = agent.cli(&words("watch events ex/events --filter pid"));

@@ -20,7 +20,7 @@ async fn every_exec_is_seen_with_its_process() {
 
     let mut want = BTreeMap::new();
     for name in ["true", "false", "true"] {
-        let mut child = Command::new(name).spawn().unwrap();
+        let mut child = Command::new(name).args(["--some", "two words"]).spawn().unwrap();
         want.insert(child.id(), name);
         child.wait().unwrap();
     }
@@ -43,7 +43,8 @@ async fn every_exec_is_seen_with_its_process() {
     for (pid, name) in want {
         let value = &seen[&pid];
         assert_eq!(value["comm"], name);
-        assert_eq!(value["uid"], 0);
+        assert_eq!((&value["uid"], &value["ppid"]), (&0.into(), &std::process::id().into()));
+        assert_eq!(value["args"], format!("{name} --some two words"));
         assert!(value["filename"].as_str().unwrap().ends_with(&format!("/{name}")), "{value}");
     }
 
