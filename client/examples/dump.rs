@@ -5,7 +5,8 @@ use bpfgate_client::{Client, DEFAULT_ENDPOINT, IterateOptions};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("usage: dump MAP")?;
-    let client = Client::connect(DEFAULT_ENDPOINT).await?;
+    let endpoint = std::env::var("BPFGATE_ENDPOINT");
+    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
     let mut entries = client.maps().iterate(&name, IterateOptions::default()).await?;
     let (mut count, mut bytes) = (0, 0);
     // A chunk holds thousands of entries; keys and values are slices of what came off the wire.

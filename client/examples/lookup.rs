@@ -8,7 +8,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(name), Some(key)) = (args.next(), args.next()) else {
         return Err("usage: lookup MAP KEY".into());
     };
-    let client = Client::connect(DEFAULT_ENDPOINT).await?;
+    let endpoint = std::env::var("BPFGATE_ENDPOINT");
+    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
     let map = client.maps().get(&name).await?;
     let layout = Layout::of(&map)?;
     let bytes = client.maps().lookup(&name, layout.key.parse(&key)?, CpuMode::Each).await?;

@@ -1,27 +1,53 @@
-//! Prints every counter that changes, with its rate: `cargo run --example watch -- 'pc/*'`. Goes
-//! on when the agent is started again.
+//! Prints every counter that changes, with its rate: `cargo run --example watch -- 'pc/*'`. Waits for
+//! an agent that goes away, and says what came of it.
 
 use bpfgate_client::{
-    Change, Client, CounterView, DEFAULT_ENDPOINT, WatchEvent, WatchOptions, parse_selector,
+    Change, Client, CounterView, DEFAULT_ENDPOINT, Reconnect, WatchEvent, WatchOptions,
+    parse_selector,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let selector = std::env::args().nth(1).ok_or("usage: watch SELECTOR")?;
-    let client = Client::connect(DEFAULT_ENDPOINT).await?;
+    let endpoint = std::env::var("BPFGATE_ENDPOINT");
+    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
     let selectors = vec![parse_selector(&selector)?];
-    let mut watch = client.maps().watch_counters(selectors, WatchOptions::default()).await?;
+    let options = WatchOptions {
+        // "TCP" instead of 6, where the map's maker said that it is a protocol.
+        resolve_declared: true,
+        reconnect: Some(Reconnect::default()),
+        ..WatchOptions::default()
+    };
+    let mut watch = client.maps().watch_counters(selectors, options).await?;
     let mut view = CounterView::new(watch.header());
     while let Some(event) = watch.next_event().await? {
         if let WatchEvent::Interrupted(gap) = &event {
-            eprintln!("{}; trying again in {:?}", gap.why, gap.retry_in);
+            eprintln!("{}; trying again in {:.1?}", gap.why, gap.retry_in);
         }
-        let Change::Swept(sweep) = view.apply(&event)? else { continue };
+        // The view does the accounting: what has a rate, what began anew, what is gone.
+        let sweep = match view.apply(&event)? {
+            Change::Swept(sweep) => sweep,
+            Change::Resumed { restarted } => {
+                eprintln!("back, {}", if restarted { "and started again" } else { "as before" });
+                continue;
+            }
+            Change::Gone(gone) | Change::Synced(gone) => {
+                for gone in gone {
+                    println!("{} {:?} is gone", gone.key.map, gone.key.labels);
+                }
+                continue;
+            }
+            _ => continue,
+        };
         for counter in sweep.listed.iter().filter_map(|id| view.get(*id)) {
+            if counter.value().is_zero() && counter.changed_at().is_none() {
+                continue;
+            }
             let key = counter.key();
             let labels: Vec<_> = key.labels.iter().map(|(_, value)| value.as_str()).collect();
             let rate = counter.rate().map(|rate| format!(" ({rate:+.1}/s)")).unwrap_or_default();
-            println!("{} {} {}: {}{rate}", key.map, labels.join(","), key.field, counter.value());
+            let value = counter.value();
+            println!("{} [{}] {} = {value}{rate}", key.map, labels.join(" "), key.field);
         }
     }
     Ok(())

@@ -52,8 +52,8 @@ pub enum Change {
     Lost,
     /// The connection is lost; all counters are stale.
     Interrupted,
-    /// The watch goes on. `restarted`: with another life of the agent, so that every counter
-    /// begins anew.
+    /// The watch goes on. `restarted`: with another life of the agent, so that no counter has a
+    /// rate at first, and each begins anew that did not start before.
     Resumed {
         /// The agent or its host was started again.
         restarted: bool,

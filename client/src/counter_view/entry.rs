@@ -86,6 +86,17 @@ impl fmt::Display for CounterValue {
     }
 }
 
+/// What the last value is to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Before {
+    /// The same counter's.
+    Same,
+    /// As far as is known; but the agent was started again meanwhile.
+    Unsure,
+    /// Another counter's, or this one's before it was reset.
+    Other,
+}
+
 /// What is kept of one series.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -93,8 +104,7 @@ pub(super) struct Entry {
     pub(super) series: v1::Series,
     /// In the present stream; otherwise it is what was known before a gap.
     pub(super) announced: bool,
-    /// Only to be compared with if the agent is the same one.
-    comparable: bool,
+    before: Before,
     /// `None` until the first sweep that lists it.
     pub(super) value: Option<CounterValue>,
     /// The sweep that last listed it, and when that ended.
@@ -112,7 +122,7 @@ impl Entry {
             key,
             series: series.clone(),
             announced: true,
-            comparable: true,
+            before: Before::Same,
             value: None,
             listed: (0, None),
             rate: None,
@@ -130,7 +140,7 @@ impl Entry {
             && series.bounds == self.series.bounds;
         let later = time(series.start_time) > time(self.series.start_time);
         if later || !same_number {
-            self.comparable = false;
+            self.before = Before::Other;
         }
         let start_time = if later { series.start_time } else { self.series.start_time };
         self.series = v1::Series { start_time, ..series.clone() };
@@ -140,7 +150,7 @@ impl Entry {
     /// It counts anew since then.
     pub(super) fn reset(&mut self, start_time: Option<prost_types::Timestamp>) {
         self.series.start_time = start_time.or(self.series.start_time);
-        self.comparable = false;
+        self.before = Before::Other;
     }
 
     /// Reads a value as the series has them.
@@ -154,11 +164,17 @@ impl Entry {
 
     /// The stream is over. What the map's last whole sweep said of it is written down, because
     /// the next stream counts sweeps anew.
-    pub(super) fn detach(&mut self, map: Option<&MapProgress>, restarted: bool) {
-        self.listed = (0, self.as_of(map.and_then(|map| map.whole)));
+    pub(super) fn detach(&mut self, map: Option<&MapProgress>, life: Life) {
+        self.listed = (0, self.as_of(map.and_then(|map| map.whole)).1);
         self.rate = None;
         self.announced = false;
-        self.comparable &= !restarted;
+        let before = match life {
+            Life::Same => Before::Same,
+            // A map may have outlived the agent: its start says so.
+            Life::OfAgent => Before::Unsure,
+            Life::OfHost => Before::Other,
+        };
+        self.before = self.before.max(before);
     }
 
     /// A sweep of the present stream has listed it.
@@ -168,12 +184,10 @@ impl Entry {
 
     /// Takes in what a sweep listed.
     pub(super) fn take_in(&mut self, value: CounterValue, span: &Span) {
-        let since = self.as_of(span.whole);
-        let comparable = std::mem::replace(&mut self.comparable, true);
-        let grown = match &self.value {
-            Some(before) if comparable => value.grown_since(before),
-            _ => None,
-        };
+        let (since_sweep, since) = self.as_of(span.whole);
+        let before = std::mem::replace(&mut self.before, Before::Same);
+        let known = self.value.as_ref().filter(|_| before != Before::Other);
+        let grown = known.and_then(|known| value.grown_since(known));
         let only_grows = match self.series.kind() {
             CounterKind::Monotonic | CounterKind::Histogram => true,
             CounterKind::Gauge | CounterKind::Unspecified => false,
@@ -181,8 +195,10 @@ impl Entry {
         let backwards = only_grows && grown.iter().flatten().any(|grown| *grown < 0);
         let reset = self.value.is_some() && (backwards || grown.is_none());
         self.resets += u64::from(reset);
-        // What a reset counter counted before it was reset is not known, nor when that was.
-        let grown = grown.filter(|_| !reset);
+        // What a reset counter counted before it was reset is not known, nor when that was; nor
+        // how long it took if the clock was set meanwhile.
+        let timed = since_sweep >= span.stepped;
+        let grown = grown.filter(|_| !reset && timed && before == Before::Same);
         let seconds = grown.as_ref().and_then(|_| seconds(since, span.read_end));
         self.rate = seconds.map(|seconds| per_second(grown.iter().flatten().sum(), seconds));
         self.slot_rates.clear();
@@ -197,13 +213,21 @@ impl Entry {
         self.listed = (span.sweep, span.read_end);
     }
 
-    /// Until when its value is known, given the map's last whole sweep.
-    fn as_of(&self, whole: Option<(u64, Option<SystemTime>)>) -> Option<SystemTime> {
-        match whole {
-            Some((sweep, read_end)) if sweep > self.listed.0 => read_end,
-            _ => self.listed.1,
-        }
+    /// Until which sweep, and when, its value is known, given the map's last whole sweep.
+    fn as_of(&self, whole: Option<(u64, Option<SystemTime>)>) -> (u64, Option<SystemTime>) {
+        whole.filter(|(sweep, _)| *sweep > self.listed.0).unwrap_or(self.listed)
     }
+}
+
+/// Whose life it is that begins with a resumed watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Nobody's: only the connection was lost.
+    Same,
+    /// The agent's.
+    OfAgent,
+    /// The host's, and so every map's.
+    OfHost,
 }
 
 /// `None` if the clock did not move on.
@@ -263,7 +287,7 @@ impl<'v> Counter<'v> {
 
     /// Change per second since it was last known, by the times when the map was read. Negative
     /// only for a gauge. `None` while there is nothing to compare with: at first, behind a reset,
-    /// and while it is stale.
+    /// behind a restart of the agent, when the clock of its host was set, and while it is stale.
     pub fn rate(&self) -> Option<f64> {
         if self.stale {
             return None;
@@ -301,7 +325,7 @@ impl<'v> Counter<'v> {
 
     /// Until when the value is known to be right.
     pub fn as_of(&self) -> Option<SystemTime> {
-        self.entry.as_of(self.map.and_then(|map| map.whole))
+        self.entry.as_of(self.map.and_then(|map| map.whole)).1
     }
 
     /// Whether the last sweep that told of it changed it.

@@ -28,6 +28,8 @@ pub struct MapProgress {
     pub incomplete: u64,
     /// Number and end of the last complete one: what it did not list had not changed by then.
     pub(super) whole: Option<(u64, Option<SystemTime>)>,
+    /// The sweep before which the host's clock was last set; 0 for never.
+    stepped: u64,
 }
 
 /// When one sweep was, and what was known before it.
@@ -37,20 +39,42 @@ pub(super) struct Span {
     pub(super) read_end: Option<SystemTime>,
     /// As [`MapProgress::whole`] before this sweep.
     pub(super) whole: Option<(u64, Option<SystemTime>)>,
+    /// As [`MapProgress::stepped`] with this sweep.
+    pub(super) stepped: u64,
 }
 
 impl MapProgress {
     pub(super) fn take_in(&mut self, batch: &v1::CounterBatch) -> Span {
-        self.sweep = batch.sweep;
-        self.read_begin = time(batch.read_begin);
-        self.read_end = time(batch.read_end);
+        let begin = time(batch.read_begin);
         self.achieved_interval = duration(batch.achieved_interval);
+        if batch.sweep == self.sweep + 1
+            && clock_was_set(self.read_begin, begin, self.achieved_interval)
+        {
+            self.stepped = batch.sweep;
+        }
+        self.sweep = batch.sweep;
+        self.read_begin = begin;
+        self.read_end = time(batch.read_end);
         self.lag = duration(batch.lag);
         self.complete = batch.complete;
         self.coalesced += batch.coalesced_sweeps;
         self.incomplete += u64::from(!batch.complete);
-        Span { sweep: self.sweep, read_end: self.read_end, whole: self.whole }
+        let Self { sweep, read_end, whole, stepped, .. } = *self;
+        Span { sweep, read_end, whole, stepped }
     }
+}
+
+/// Whether the time between the begins of two sweeps is far from what the agent measured by a
+/// clock that nobody sets.
+fn clock_was_set(
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+    measured: Option<Duration>,
+) -> bool {
+    let (Some(from), Some(to), Some(measured)) = (from, to, measured) else { return false };
+    // The two clocks are not read in one instant.
+    let tolerance = measured / 4 + Duration::from_millis(25);
+    to.duration_since(from).map_or(true, |passed| passed.abs_diff(measured) > tolerance)
 }
 
 pub(super) fn time(wire: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -20,7 +20,7 @@ use bpfgate_proto::v1::series_removed::Reason;
 
 use crate::watch::WatchEvent;
 
-use entry::Entry;
+use entry::{Entry, Life};
 use maps::{MapState, Staged};
 
 pub use change::{Change, Gone, Losses, Standing, Sweep, ViewError};
@@ -340,18 +340,22 @@ impl CounterView {
 
     /// Refs and sweep numbers start anew; what is known of the counters stays for comparison.
     fn resume(&mut self, header: &v1::WatchHeader) -> bool {
-        let restarted = header.incarnation != self.incarnation || header.boot_id != self.boot_id;
+        let life = match (header.incarnation == self.incarnation, header.boot_id == self.boot_id) {
+            (_, false) => Life::OfHost,
+            (false, true) => Life::OfAgent,
+            (true, true) => Life::Same,
+        };
         self.incarnation.clone_from(&header.incarnation);
         self.boot_id.clone_from(&header.boot_id);
         for entry in self.entries.values_mut() {
             let map = self.maps.get(&entry.key.map).map(|map| &map.progress);
-            entry.detach(map, restarted);
+            entry.detach(map, life);
         }
         for map in self.maps.keys().cloned().collect::<Vec<_>>() {
             self.forget_map(&map);
         }
         self.by_ref.clear();
         self.standing = Standing::Starting;
-        restarted
+        life != Life::Same
     }
 }

@@ -112,6 +112,63 @@ fn absence_from_an_incomplete_sweep_means_nothing() {
 }
 
 #[test]
+fn newest_totals_have_the_mean_rate_of_the_sweeps_that_they_stand_for() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    test.sweep(1, &[(1, 100), (2, 0)]);
+    // Sweeps 2 to 4 were missed: 80 in the 8 seconds since sweep 1.
+    let late = CounterBatch { coalesced_sweeps: 3, ..sweep(5, &[(1, 180)]) };
+    let Change::Swept(swept) = test.take(&WatchEvent::Batch(late)) else { panic!() };
+    assert_eq!((swept.coalesced, test.rates()), (3, [Some(10.0), Some(0.0)]));
+    test.sweep(6, &[(1, 190), (2, 2)]);
+    assert_eq!(test.rates(), [Some(5.0), Some(1.0)]);
+}
+
+#[test]
+fn a_heartbeat_tells_of_standing_still() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    test.sweep(1, &[(1, 100), (2, 5)]);
+    test.sweep(2, &[(1, 110), (2, 5)]);
+    test.sweep(3, &[(1, 110), (2, 5)]);
+    assert_eq!(test.rates(), [Some(0.0), Some(0.0)]);
+    assert_eq!((test.of("a").changed_at(), test.of("b").changed_at()), (Some(at(4)), None));
+}
+
+#[test]
+fn a_clock_that_is_set_leaves_no_rate_behind() {
+    // By the clock; it passed two seconds each time.
+    for set_to in [3, 4, 5, 9000] {
+        let mut test = Test::new(CounterKind::Monotonic);
+        let mut read = |number: u64, clock: u64, values: &[(u64, u64)]| {
+            let achieved = (number > 1).then(|| Duration::from_secs(2).try_into().unwrap());
+            let time = Some(at(clock).into());
+            let batch = CounterBatch { read_begin: time, read_end: time, ..sweep(number, values) };
+            test.take(&WatchEvent::Batch(CounterBatch { achieved_interval: achieved, ..batch }));
+            test.rates()
+        };
+        assert_eq!(read(1, 2, &[(1, 0), (2, 0)]), [None, None]);
+        assert_eq!(read(2, 4, &[(1, 20), (2, 0)]), [Some(10.0), Some(0.0)]);
+        assert_eq!(read(3, set_to, &[(1, 40)]), [None, Some(0.0)], "{set_to}");
+        assert_eq!(read(4, set_to + 2, &[(1, 60), (2, 8)]), [Some(10.0), Some(4.0)]);
+        assert_eq!(test.of("a").resets(), 0);
+    }
+}
+
+#[test]
+fn all_of_a_map_may_be_told_anew_by_the_same_refs() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    test.sweep(1, &[(1, 100), (2, 5)]);
+    let reason = Reason::Limit.into();
+    let all = SeriesRemoved { refs: vec![], reason, map: "m".into() };
+    let Change::Gone(gone) = test.take(&WatchEvent::Removed(all)) else { panic!() };
+    assert_eq!((gone.len(), test.0.len()), (2, 0));
+    test.take(&series(1, "a", CounterKind::Monotonic, 1));
+    test.sweep(2, &[(1, 120)]);
+    assert_eq!((test.0.len(), test.of("a").rate(), test.of("a").resets()), (1, None, 0));
+    test.sweep(3, &[(1, 140)]);
+    assert_eq!(test.of("a").rate(), Some(10.0));
+}
+
+#[test]
 fn a_counter_that_goes_backwards_starts_anew_and_a_gauge_may_fall() {
     let mut test = Test::new(CounterKind::Monotonic);
     test.sweep(1, &[(1, u64::MAX), (2, 1_000_000)]);
@@ -265,19 +322,30 @@ fn a_gap_is_survived_and_the_same_agent_goes_on() {
 }
 
 #[test]
-fn another_life_of_the_agent_resets_every_counter() {
+fn another_life_of_the_agent_has_other_maps_unless_they_started_before() {
+    for (start, boot, resets) in [(7, "", 1), (1, "", 0), (1, "another", 1)] {
+        let mut test = Test::new(CounterKind::Monotonic);
+        test.sweep(1, &[(1, 100), (2, 100)]);
+        test.take(&interrupted());
+        let resumed = WatchHeader { boot_id: boot.to_owned(), ..header("two") };
+        let change = test.take(&WatchEvent::Resumed(resumed));
+        assert_eq!(change, Change::Resumed { restarted: true });
+        test.take(&series(1, "a", CounterKind::Monotonic, start));
+        test.sweep(1, &[(1, 5000)]);
+        assert_eq!((test.of("a").rate(), test.of("a").resets()), (None, resets), "{start} {boot}");
+        let Change::Synced(gone) = test.take(&SYNC) else { panic!() };
+        assert_eq!(gone.len(), 1);
+        assert_eq!((gone[0].key.label("key"), gone[0].reason), (Some("b"), Reason::Unspecified));
+        test.sweep(2, &[(1, 5010)]);
+        assert_eq!((test.of("a").rate(), test.of("a").resets()), (Some(5.0), resets));
+    }
+    // It cannot be the same one if it went back.
     let mut test = Test::new(CounterKind::Monotonic);
     test.sweep(1, &[(1, 100), (2, 100)]);
-    test.take(&interrupted());
-    assert_eq!(test.take(&WatchEvent::Resumed(header("two"))), Change::Resumed { restarted: true });
+    test.take(&WatchEvent::Resumed(header("two")));
     test.take(&series(1, "a", CounterKind::Monotonic, 1));
-    test.sweep(1, &[(1, 5000)]);
+    test.sweep(1, &[(1, 99)]);
     assert_eq!((test.of("a").rate(), test.of("a").resets()), (None, 1));
-    let Change::Synced(gone) = test.take(&SYNC) else { panic!() };
-    assert_eq!(gone.len(), 1);
-    assert_eq!((gone[0].key.label("key"), gone[0].reason), (Some("b"), Reason::Unspecified));
-    test.sweep(2, &[(1, 5010)]);
-    assert_eq!(test.of("a").rate(), Some(5.0));
 }
 
 #[test]
