@@ -31,10 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 eprintln!("back, {}", if restarted { "and started again" } else { "as before" });
                 continue;
             }
-            Change::Gone(gone) | Change::Synced(gone) => {
-                for gone in gone {
-                    println!("{} {:?} is gone", gone.key.map, gone.key.labels);
-                }
+            Change::Gone(gone) | Change::Synced(gone) if !gone.is_empty() => {
+                println!("{} counters are gone", gone.len());
                 continue;
             }
             _ => continue,
