@@ -274,7 +274,8 @@ impl fmt::Display for MapRef {
     }
 }
 
-/// A pattern for map names: `*` is any run without `/`, `?` any one character but `/`.
+/// A pattern for map names: `*` is any run without `/`, `?` any one character but `/`. Without
+/// either it is a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MapGlob(String);
 
@@ -312,6 +313,15 @@ impl FromStr for MapGlob {
         if glob.len() > max {
             let len = glob.len();
             return Err(NameError::TooLong { what: WHAT, name: shorten(glob), len, max });
+        }
+        // What no map can ever be called would be waited for in vain.
+        if !glob.contains(['*', '?']) {
+            glob.parse::<MapName>()?;
+        } else if let Some((object, map)) = glob.split_once('/')
+            && (object.is_empty() || map.is_empty() || map.contains('/'))
+        {
+            let name = shorten(glob);
+            return Err(NameError::NotTwoParts { what: WHAT, name, member: "MAP" });
         }
         Ok(Self(glob.to_owned()))
     }
@@ -400,6 +410,21 @@ mod tests {
         assert!(fits("*a*/*s", "ab/xs"));
         assert!(!fits("o/?", "o/stats"));
         assert!(!fits("o?stats", "o/stats"));
-        assert!("[a]".parse::<MapGlob>().is_err());
+    }
+
+    #[test]
+    fn patterns_that_no_name_can_fit_are_refused() {
+        for (glob, part) in [
+            ("", "empty"),
+            ("[a]", "'['"),
+            ("*/*/*", "OBJECT/MAP"),
+            ("/*", "OBJECT/MAP"),
+            ("o?/", "OBJECT/MAP"),
+            ("o/a/b", "'/'"),
+            ("sixteen_letters_", "at most 15"),
+        ] {
+            let said = glob.parse::<MapGlob>().unwrap_err().to_string();
+            assert!(said.contains(part), "{glob:?}: {said}");
+        }
     }
 }
