@@ -1,5 +1,6 @@
 //! What can go wrong with a call, told apart by what the caller can do about it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -150,6 +151,13 @@ impl Call {
         if self.answered.load(Ordering::Relaxed) {
             Error::Lost { endpoint, rpc, said }
         } else {
+            let closed = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+            let io = chain(source).find_map(|cause| cause.downcast_ref::<io::Error>());
+            let said = if io.is_some_and(|error| closed.contains(&error.kind())) {
+                format!("{said}, unless it is one whose max_connections are taken")
+            } else {
+                said
+            };
             Error::NotAnAgent { endpoint, said }
         }
     }
