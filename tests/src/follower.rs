@@ -39,6 +39,8 @@ pub struct Follower {
     begun: BTreeMap<String, u64>,
     /// The last one.
     told: BTreeMap<String, u64>,
+    /// Since when series counted that went while their map stayed, by name.
+    starts: BTreeMap<String, (i64, i32)>,
     /// Every ref there ever was: none is used again.
     refs: BTreeSet<u64>,
 }
@@ -60,6 +62,7 @@ impl Follower {
             begun: BTreeMap::new(),
             told: BTreeMap::new(),
             sweeps: BTreeMap::new(),
+            starts: BTreeMap::new(),
             refs: BTreeSet::new(),
         }
     }
@@ -127,20 +130,17 @@ impl Follower {
 
     /// The last value by map, labels (`key=6,cpu=0`) and field.
     pub fn totals(&self) -> BTreeMap<String, u64> {
-        let named = self.values.iter().map(|(reference, &value)| {
-            let series = &self.series[reference];
-            let labels =
-                series.labels.iter().map(|label| format!("{}={}", label.name, label.value));
-            let labels = labels.collect::<Vec<_>>().join(",");
-            (format!("{}{{{labels}}}{}", series.map, series.field), value)
-        });
-        named.collect()
+        let named = |(reference, &value)| (name(&self.series[reference]), value);
+        self.values.iter().map(named).collect()
     }
 
     fn keep(&mut self, event: &WatchEvent) {
         match event {
             WatchEvent::Series(series) => {
                 assert!(self.refs.insert(series.r#ref), "ref {} came before", series.r#ref);
+                let (name, start) = (name(series), start(series));
+                let before = self.starts.remove(&name);
+                assert!(before.is_none_or(|before| before < start), "{name} came back as it was");
                 self.series.insert(series.r#ref, series.clone());
             }
             WatchEvent::Batch(batch) => {
@@ -170,11 +170,13 @@ impl Follower {
             }
             WatchEvent::Removed(removed) => {
                 for reference in &removed.refs {
-                    assert!(self.series.remove(reference).is_some(), "ref {reference} is unknown");
+                    let series = self.series.remove(reference).expect("a series before it goes");
+                    self.starts.insert(name(&series), start(&series));
                     self.values.remove(reference);
                     self.histograms.remove(reference);
                 }
                 if matches!(removed.reason(), Reason::MapGone | Reason::Unloaded) {
+                    self.starts.retain(|name, _| !name.starts_with(&format!("{}{{", removed.map)));
                     self.told.remove(&removed.map);
                     // Another map of that name counts its sweeps anew.
                     self.sweeps.remove(&removed.map);
@@ -198,4 +200,15 @@ impl Follower {
             }
         }
     }
+}
+
+/// What stays the same when a series goes and comes back: `m{key=6,cpu=0}packets`.
+fn name(series: &Series) -> String {
+    let labels = series.labels.iter().map(|label| format!("{}={}", label.name, label.value));
+    let labels = labels.collect::<Vec<_>>().join(",");
+    format!("{}{{{labels}}}{}", series.map, series.field)
+}
+
+fn start(series: &Series) -> (i64, i32) {
+    series.start_time.map_or((0, 0), |time| (time.seconds, time.nanos))
 }

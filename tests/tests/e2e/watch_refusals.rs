@@ -8,11 +8,12 @@ use bpfgate_client::v1::{
     CounterSelector, LabelMatcher, LabelResolution, MapType, WatchCountersRequest, WatchHeader,
 };
 use bpfgate_client::{Client, Code, WatchOptions};
-use bpfgate_tests::{Agent, NewMap, refused};
+use bpfgate_tests::calls::load;
+use bpfgate_tests::{Agent, NewMap, elf, refused};
 use prost_types::Duration;
 use tonic::Status;
 
-use crate::watch::{counter, watch};
+use crate::watch::{counter, fast, set, watch};
 
 fn all(map: &str) -> WatchCountersRequest {
     let selector = CounterSelector { map: map.to_owned(), ..CounterSelector::default() };
@@ -55,6 +56,10 @@ async fn a_request_that_makes_no_sense_is_told_which_part() {
         (all("a b"), "' '"),
         (all("m{"), "'{'"),
         (all(&"m".repeat(500)), "500"),
+        (all("a/b/*"), "OBJECT/MAP"),
+        (all("sixteen_letters_"), "at most 15"),
+        (WatchCountersRequest::default(), "at least one selector"),
+        (changed(|it| it.selectors = vec![it.selectors[0].clone(); 65]), "at most 64"),
         (with(matcher("key", 0, &["1"])), "IN or NOT_IN"),
         (with(matcher("key", 99, &["1"])), "IN or NOT_IN"),
         (with(matcher("", Op::In.into(), &["1"])), "names no label"),
@@ -95,6 +100,20 @@ async fn what_matches_nothing_yet_is_named_in_the_header() {
     let header = header(&client, request).await.unwrap();
     assert_eq!((header.maps, header.unmatched), (vec!["m".into()], vec!["later/*".into()]));
     assert_eq!(header.interval.unwrap().nanos, 350_000_000, "a multiple of 50 ms");
+
+    // It waits for them.
+    let mut seen = watch(&client, &["later/*", "next"], fast()).await.unwrap();
+    seen.until_sync().await;
+    assert_eq!(seen.watch().header().unmatched, ["later/*", "next"]);
+    assert!(seen.series.is_empty());
+    load(&client, "later", elf::TYPED).await;
+    counter("next", MapType::Hash).make(&client).await;
+    set(&client, "next", 1, 5).await;
+    seen.until(|seen| {
+        let totals = seen.totals();
+        totals.get("next{key=1}") == Some(&5) && totals.keys().any(|it| it.starts_with("later/"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,11 +135,26 @@ async fn maps_without_counters_are_refused_by_name_and_passed_over_by_pattern() 
     let client = agent.client().await;
     NewMap::new("ring", MapType::Ringbuf).sizes(0, 0).entries(4096).make(&client).await;
     NewMap::new("line", MapType::Queue).sizes(0, 8).make(&client).await;
+    NewMap::new("jumps", MapType::ProgArray).sizes(4, 4).make(&client).await;
     NewMap::hash("odd").sizes(4, 12).make(&client).await;
-    for (map, part) in [("ring", "ring"), ("line", "line"), ("odd", "12 bytes")] {
-        let fast = WatchOptions::default();
-        refused(watch(&client, &[map], fast).await, Code::Unimplemented, &[map, part]);
+    for (map, part) in [
+        ("ring", "is a ringbuf"),
+        ("line", "is a queue"),
+        ("jumps", "is a prog_array"),
+        ("odd", "12 bytes"),
+    ] {
+        refused(watch(&client, &[map], fast()).await, Code::Unimplemented, &[map, part]);
     }
     let header = header(&client, all("*")).await.unwrap();
     assert_eq!((header.maps.len(), header.unmatched), (0, vec!["*".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_gets_no_connection_is_told_what_may_be_wrong() {
+    let agent = Agent::builder().config("[limits]\nmax_connections = 1\n").spawn();
+    let client = agent.client().await;
+    // Watches have one of their own.
+    let error = watch(&client, &["m"], fast()).await.unwrap_err();
+    assert!(error.to_string().contains("max_connections"), "{error}");
+    client.agent().get().await.unwrap();
 }
