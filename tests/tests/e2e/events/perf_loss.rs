@@ -89,6 +89,36 @@ async fn what_the_kernel_had_no_room_for_is_told_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_loss_in_the_kernel_stands_where_the_records_are_missing() {
+    let stage = narrow().await;
+    let mut seen = stage.watch(PERF).await;
+    stage.attach("to_perf").await;
+    let bursts = 30;
+    for burst in 0..bursts {
+        stage.caller(Some(0), std::iter::once(())).join().unwrap();
+        if burst % 10 == 9 {
+            // Long enough for the last loss to be asked for.
+            tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        }
+    }
+    // What was refused has its number, too.
+    let mut next = 0;
+    while next < bursts * 500 {
+        let known = seen.numbers.len();
+        match seen.next().await.unwrap().expect("more news") {
+            EventNews::Loss(loss) => next += loss.count,
+            EventNews::Batch(batch) => {
+                let want = next..next + batch.len() as u64;
+                assert!(seen.numbers[known..].iter().copied().eq(want.clone()), "not {want:?}");
+                next = want.end;
+            }
+        }
+    }
+    assert_eq!(next, bursts * 500);
+    assert!(seen.lost_in_kernel > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_cpu_does_not_starve_another_one() {
     if std::thread::available_parallelism().unwrap().get() < 2 {
         eprintln!("skipped: there is one CPU");
