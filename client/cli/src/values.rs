@@ -65,6 +65,22 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(duration) }
 }
 
+/// `65536`, `64KiB`, `4MiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let bytes = shift.and_then(|shift| number?.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "write a number of bytes: 65536, 64KiB, 4MiB".to_owned())
+}
+
 /// `1024` or `0x400`.
 pub(crate) fn hex_or_decimal<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = match text.strip_prefix("0x") {
@@ -223,6 +239,18 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "s", "-1s", "1d", "1e3s", "0", "0ms", "infs", "1 s", "1ss"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_may_have_units() {
+        assert_eq!(bytes("65536"), Ok(65536));
+        assert_eq!(bytes("1B"), Ok(1));
+        assert_eq!(bytes("64KiB"), Ok(65536));
+        assert_eq!(bytes("4MiB"), Ok(4 << 20));
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        for wrong in ["", "KiB", "-1", "1e9", "1.5MiB", "4MB", "4 MiB", "17179869184GiB", "0x10"] {
+            assert!(bytes(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::board::Sort;
 use crate::complete;
-use crate::values::{duration, map_ref};
+use crate::values::{bytes, duration, map_ref};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchCommand {
@@ -103,7 +103,7 @@ pub(crate) struct EventsArgs {
     /// End after this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// Bytes that may wait at the agent before records are lost [default: the agent's]
-    #[arg(long, value_name = "BYTES")]
+    /// What may wait at the agent before records are lost: 65536, 4MiB [default: the agent's]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) queue_bytes: Option<u64>,
 }

@@ -111,6 +111,10 @@ fn what_is_wrong_with_a_watch_is_said() {
     assert!(said.contains("pidd") && said.contains("pid, ppid, uid, comm"), "{said}");
     let said = refusal(&agent, 6, "watch events ex/events --type exec_evnt");
     assert!(said.contains("exec_evnt") && said.contains("struct exec_event"), "{said}");
+    let said = refusal(&agent, 6, "watch events ex/events --queue-bytes 1GiB");
+    assert!(said.contains("1073741824") && said.contains("67108864"), "{said}");
+    let usage = agent.cli(&words("watch events ex/events --queue-bytes 1e9"));
+    assert!(usage.stderr.contains("64KiB"), "{usage:?}");
     let usage = agent.cli(&words("watch events ex/events --filter pid"));
     assert!(usage.stderr.contains("FIELD=VALUE"), "{usage:?}");
 }
