@@ -5,6 +5,9 @@
 
 step "Formatting"
 cargo fmt --all --check
+# The fuzzers are a workspace of their own, with a lock file that has to follow this one.
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo metadata "${locked[@]}" --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
 
 step "Lints"
 cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
