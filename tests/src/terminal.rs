@@ -119,6 +119,11 @@ impl Terminal {
         resize(&self.line, columns, rows);
     }
 
+    /// The command's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends the command a signal.
     ///
     /// # Panics

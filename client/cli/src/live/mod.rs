@@ -37,9 +37,22 @@ pub(crate) struct Live<W: Write> {
 }
 
 impl<W: Write> Live<W> {
-    pub(crate) fn new(mut out: W, look: Look) -> io::Result<Self> {
-        write!(out, "{HIDE_CURSOR}")?;
-        Ok(Self { out, picture: Picture::new(look), lines: 0, size: terminal() })
+    pub(crate) fn new(out: W, look: Look) -> io::Result<Self> {
+        let mut table = Self { out, picture: Picture::new(look), lines: 0, size: terminal() };
+        table.take()?;
+        Ok(table)
+    }
+
+    /// The next picture starts where the cursor is.
+    pub(crate) fn take(&mut self) -> io::Result<()> {
+        self.lines = 0;
+        write!(self.out, "{HIDE_CURSOR}")
+    }
+
+    /// The terminal is somebody else's until [`Live::take`].
+    pub(crate) fn give_back(&mut self) -> io::Result<()> {
+        write!(self.out, "{SHOW_CURSOR}")?;
+        self.out.flush()
     }
 
     /// Redraws. `notes` are the newest things to say, below the table.
@@ -75,8 +88,7 @@ impl<W: Write> Live<W> {
 impl<W: Write> Drop for Live<W> {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that has gone.
-        let _ = write!(self.out, "{SHOW_CURSOR}");
-        let _ = self.out.flush();
+        let _ = self.give_back();
     }
 }
 
@@ -89,6 +101,17 @@ fn terminal() -> (usize, usize) {
 mod tests {
     use super::*;
     use crate::board::tests::board;
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let mut shown = Vec::new();
+        let drawn = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _table = Live::new(&mut shown, Look::default()).unwrap();
+            std::panic::resume_unwind(Box::new("a broken invariant"));
+        }));
+        assert!(drawn.is_err());
+        assert_eq!(String::from_utf8(shown).unwrap(), format!("{HIDE_CURSOR}{SHOW_CURSOR}"));
+    }
 
     #[test]
     fn a_picture_takes_the_place_of_the_last_one_and_a_resize_clears() {

@@ -1,7 +1,7 @@
 //! `bpfgate watch counters` and `bpfgate top` on a terminal: however they end, it is as it was.
 
 use bpfgate_tests::terminal::without_escapes;
-use bpfgate_tests::{Agent, Terminal};
+use bpfgate_tests::{Agent, SOON, Terminal, within};
 use rustix::process::Signal;
 
 use super::{create_hits, quiet, words};
@@ -45,6 +45,22 @@ fn a_live_table_ends_well_and_gives_the_terminal_back() {
     assert_eq!(ended.code, Some(0), "{}", ended.shown);
     // The last picture stays.
     assert!(without_escapes(&ended.shown).contains("10.0.0.1"), "{}", ended.shown);
+}
+
+#[test]
+fn a_live_table_that_is_suspended_gives_the_terminal_back_meanwhile() {
+    let agent = with_hits();
+    let mut terminal = shown(&agent, LIVE);
+    terminal.press("\x1a");
+    let status = format!("/proc/{}/stat", terminal.pid());
+    let stopped = || std::fs::read_to_string(&status).is_ok_and(|stat| stat.contains(") T "));
+    assert!(within(SOON, stopped), "it goes on: {}", terminal.shown());
+    let before = terminal.shown();
+    assert!(before.rfind("\x1b[?25h") > before.rfind("\x1b[?25l"), "{before:?}");
+    terminal.signal(Signal::CONT);
+    terminal.until(before.len(), "1,234,567");
+    terminal.press("\x03");
+    assert_eq!(terminal.ended().code, Some(0));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use bpfgate_client::v1::CounterSelector;
 use bpfgate_client::{Change, CpuMode, Reconnect, Watch, WatchEvent, WatchOptions};
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::absent;
 use super::news::news;
-use super::rows::{cells, columns};
+use super::rows::{cells, columns, slots};
 use crate::args::CountersArgs;
 use crate::board::{Board, Filter, Row, Sort};
 use crate::commands::Answer;
@@ -73,7 +75,12 @@ async fn snapshot(
     let top = args.top.map(NonZeroUsize::get);
     let sections = live::sections(&board, args.sort.unwrap_or(Sort::Name), top, args.all);
     let shown = sections.values().flatten().flatten().filter(|row| args.all || !row.is_idle());
-    let rows = shown.map(|row| cells(format, true, row, row.counter.as_of())).collect();
+    let lines = |row| {
+        let line = cells(format, true, row, row.counter.as_of());
+        let below = if format == Format::Table { slots(row) } else { Vec::new() };
+        [line].into_iter().chain(below)
+    };
+    let rows = shown.flat_map(lines).collect();
     Ok(Sheet::of(columns(format, true), rows))
 }
 
@@ -146,6 +153,7 @@ async fn live(
         top: args.top.map(NonZeroUsize::get),
     };
     let mut table = Live::new(io::stdout(), look)?;
+    let mut suspended = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut noted = Vec::new();
     let mut synced = false;
     let mut redraw = interval(REDRAW);
@@ -153,6 +161,12 @@ async fn live(
     loop {
         tokio::select! {
             () = end.come() => break,
+            _ = suspended.recv() => {
+                table.give_back()?;
+                // ^Z: what a command does that does not listen for it. Goes on behind `fg`.
+                kill_process(getpid(), Signal::STOP).map_err(io::Error::from)?;
+                table.take()?;
+            }
             _ = redraw.tick() => if synced { table.draw(&board, &noted)? },
             event = watch.next_event() => {
                 let Some(event) = event? else { break };

@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use bpfgate_client::Bucket;
+
 use crate::board::{Row, key_text};
 use crate::describe::counter_kind;
 use crate::human;
@@ -54,6 +56,19 @@ pub(super) fn cells(
     let unit = Cell::Text(series.unit.clone());
     let rest = [kind, unit, Cell::Time(series.start_time), buckets(row)];
     start.into_iter().chain((!once).then_some(rate)).chain(rest).collect()
+}
+
+/// What stands under a histogram in a table of what there is: a line for each slot that has
+/// counted something.
+pub(super) fn slots(row: &Row<'_>) -> Vec<Vec<Cell>> {
+    let used = row.counter.buckets().filter(|bucket| bucket.count > 0);
+    let line = |bucket: Bucket| {
+        let end = bucket.below.map_or_else(String::new, |below| below.to_string());
+        let slot = format!("{}[{},{end})", row.counter.key().field, bucket.at_least);
+        let count = human::grouped(bucket.count.into());
+        ["", "", "", &slot, &count].map(|text| Cell::Text(text.to_owned())).into()
+    };
+    used.map(line).collect()
 }
 
 /// The slots of a histogram that have counted something.
