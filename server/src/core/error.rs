@@ -123,6 +123,14 @@ pub enum Error {
         /// "key" or "value".
         what: &'static str,
     },
+    /// Records that nobody has given a type.
+    #[error("nobody says what the records of map {map} are{}", one_of(known))]
+    NoRecordType {
+        /// The map as the caller named it.
+        map: String,
+        /// The types of its object.
+        known: Vec<String>,
+    },
     /// What an entry was to stand for, or how that was said.
     #[error(transparent)]
     Reference(#[from] ReferenceProblem),
@@ -309,6 +317,14 @@ pub enum Error {
     /// The agent is on its way out.
     #[error("the agent is stopping")]
     Stopping,
+}
+
+/// The types that could be named.
+fn one_of(known: &[String]) -> String {
+    match known {
+        [] => ", and it belongs to no object whose types could be named".to_owned(),
+        known => format!(": name a type of its object, which has {}", known.join(", ")),
+    }
 }
 
 impl Error {

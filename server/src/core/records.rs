@@ -64,6 +64,11 @@ impl Map {
         self.require(self.capabilities().watch_events, "events to watch")
     }
 
+    /// What records could be: the structs in the object's BTF.
+    pub fn known_record_types(&self) -> Vec<String> {
+        self.about().records.btf.as_ref().map_or_else(Vec::new, |blob| btf::record_names(blob))
+    }
+
     /// The type of that name in the object's BTF.
     pub fn named_record_type(&self, name: &str) -> Result<Type, Error> {
         let invalid = |problem| Error::Invalid { field: "type", problem };

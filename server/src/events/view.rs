@@ -73,5 +73,5 @@ impl View {
 }
 
 fn no_type(map: &Map) -> Error {
-    Error::NoSchema { map: map.text().to_owned(), what: "records" }
+    Error::NoRecordType { map: map.text().to_owned(), known: map.known_record_types() }
 }

@@ -131,7 +131,7 @@ fn shape(error: Error) -> Shape {
             .field(what)
             .with("map", map)
             .with("path", source.path()),
-        Error::NoSchema { map, what: _ } => {
+        Error::NoSchema { map, what: _ } | Error::NoRecordType { map, known: _ } => {
             Shape::new(C::FailedPrecondition, "NO_SCHEMA").with("map", map)
         }
         Error::Reference(problem) => reference_shape(problem),

@@ -106,6 +106,10 @@ async fn a_type_can_be_named_by_the_caller() {
         let (value, rest) = seen.events.decode(record.bytes);
         assert_eq!((value.unwrap()["high"].clone(), rest.len()), (Value::from(0), EVENT - 8));
     }
+    let filters = vec![filter("kind", "2")];
+    let unsaid = EventOptions { filters, ..EventOptions::default() };
+    let unsaid = stage.watch_with(PERF, unsaid).await.map(|_| ());
+    refused(unsaid, Code::FailedPrecondition, &[PERF, "name a type", "struct event"]);
     let unknown = stage.watch_with(RING, of_type("struct evnt")).await.map(|_| ());
     refused(unknown, Code::InvalidArgument, &["struct evnt", "struct event", "struct other_event"]);
 }
