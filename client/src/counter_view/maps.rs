@@ -30,6 +30,8 @@ pub struct MapProgress {
     pub(super) whole: Option<(u64, Option<SystemTime>)>,
     /// The sweep before which the host's clock was last set; 0 for never.
     stepped: u64,
+    /// Sweeps that were told.
+    told: u64,
 }
 
 /// When one sweep was, and what was known before it.
@@ -47,11 +49,15 @@ impl MapProgress {
     pub(super) fn take_in(&mut self, batch: &v1::CounterBatch) -> Span {
         let begin = time(batch.read_begin);
         self.achieved_interval = duration(batch.achieved_interval);
+        // A watch that joins others is first told the newest that was read for anybody, which may
+        // be later than the sweep that this interval is measured from.
+        let joined = self.told == 1;
         if batch.sweep == self.sweep + 1
-            && clock_was_set(self.read_begin, begin, self.achieved_interval)
+            && clock_was_set(self.read_begin, begin, self.achieved_interval, joined)
         {
             self.stepped = batch.sweep;
         }
+        self.told += 1;
         self.sweep = batch.sweep;
         self.read_begin = begin;
         self.read_end = time(batch.read_end);
@@ -70,11 +76,14 @@ fn clock_was_set(
     from: Option<SystemTime>,
     to: Option<SystemTime>,
     measured: Option<Duration>,
+    may_be_less: bool,
 ) -> bool {
     let (Some(from), Some(to), Some(measured)) = (from, to, measured) else { return false };
     // The two clocks are not read in one instant.
-    let tolerance = measured / 4 + Duration::from_millis(25);
-    to.duration_since(from).map_or(true, |passed| passed.abs_diff(measured) > tolerance)
+    let tolerance = measured / 4 + Duration::from_millis(50);
+    to.duration_since(from).map_or(true, |passed| {
+        passed > measured + tolerance || (!may_be_less && passed + tolerance < measured)
+    })
 }
 
 pub(super) fn time(wire: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -154,6 +154,20 @@ fn a_clock_that_is_set_leaves_no_rate_behind() {
 }
 
 #[test]
+fn a_watch_that_joins_others_has_a_rate_from_its_second_sweep_on() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    // Read a second after the sweep that the next one's interval is measured from.
+    for (number, clock, value, rate) in [(7, 11, 0, None), (8, 12, 5, Some(5.0))] {
+        let achieved_interval = Some(Duration::from_secs(2).try_into().unwrap());
+        let time = Some(at(clock).into());
+        let batch =
+            CounterBatch { read_begin: time, read_end: time, ..sweep(number, &[(1, value)]) };
+        test.take(&WatchEvent::Batch(CounterBatch { achieved_interval, ..batch }));
+        assert_eq!(test.of("a").rate(), rate);
+    }
+}
+
+#[test]
 fn all_of_a_map_may_be_told_anew_by_the_same_refs() {
     let mut test = Test::new(CounterKind::Monotonic);
     test.sweep(1, &[(1, 100), (2, 5)]);

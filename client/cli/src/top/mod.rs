@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::TopArgs;
 use crate::board::{Board, Filter};
-use crate::commands::{everything, news};
+use crate::commands::{everything, news, say_absent_maps};
 use crate::context::Context;
 use crate::end::End;
 use crate::exit::{Exit, Failure};
@@ -45,9 +45,13 @@ pub(crate) async fn run(context: &Context, args: TopArgs) -> Result<(), Failure>
         reconnect: Some(Reconnect::default()),
         ..WatchOptions::default()
     };
-    let selectors = if args.selectors.is_empty() { everything() } else { args.selectors };
+    let all = args.selectors.is_empty();
+    let selectors = if all { everything() } else { args.selectors.clone() };
     // What is wrong with the request is said on a terminal that is still as it was.
     let watch = context.client.maps().watch_counters(selectors, options).await?;
+    if !all {
+        say_absent_maps(context, watch.header(), &args.selectors, false).await?;
+    }
     let polled = data::poll(context.client.clone(), !args.no_stats, args.interval);
     let board = Board::new(watch.header(), Filter::default());
     let data = Data::new(board, context.client.endpoint().to_string());

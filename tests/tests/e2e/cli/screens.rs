@@ -71,9 +71,11 @@ fn a_full_screen_ends_well_and_gives_the_terminal_back() {
         by_key.press(keys);
         assert_eq!(by_key.ended().code, Some(0), "{keys:?}");
     }
-    let by_signal = shown(&agent, TOP);
+    let by_signal = shown(&agent, &format!("{TOP} hits hist"));
     by_signal.signal(Signal::TERM);
-    assert_eq!(by_signal.ended().code, Some(0));
+    let ended = by_signal.ended();
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.shown.contains("did you mean hits?"), "{}", ended.shown);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::say::say;
 
 /// Says which patterns match no map yet. A watch of what there is now, of a map that is not there,
 /// fails.
-pub(super) async fn maps(
+pub(crate) async fn maps(
     context: &Context,
     header: &WatchHeader,
     selectors: &[CounterSelector],

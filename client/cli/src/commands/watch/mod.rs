@@ -11,6 +11,7 @@ use super::Answer;
 use crate::args::WatchCommand;
 use crate::context::Context;
 
+pub(crate) use absent::maps as say_absent_maps;
 pub(crate) use counters::everything;
 pub(crate) use news::news;
 
