@@ -2,6 +2,9 @@
 //! missed, and nobody beside them notices.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::Child;
 use std::time::Duration;
 
 use bpfgate_client::v1::attach_target::Target;
@@ -9,7 +12,8 @@ use bpfgate_client::v1::{MapType, SocketTarget};
 use bpfgate_client::{Client, Code, CpuMode, EntryBatch, UpdateMode, WatchOptions};
 use bpfgate_tests::calls::{attach, entries, load_builtin};
 use bpfgate_tests::fixture::unsigned;
-use bpfgate_tests::{Agent, Follower, Netns, NewMap, SOON, binaries, frames, run};
+use bpfgate_tests::{Agent, Follower, Netns, NewMap, SOON, binaries, frames, run, within};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinHandle;
 
@@ -279,4 +283,49 @@ async fn a_watch_paused_while_packets_come_has_them_all_in_the_end() {
     }
     assert!(paused.missed > 0 && paused.resets.is_empty(), "{paused:#?}");
     assert_all_accounted(&paused);
+}
+
+/// A process that does not outlive its test, stopped or not.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_loses_its_watch_and_takes_it_up_again() {
+    let config = "[limits]\nstall_seconds = 1\nmax_watchers = 1\n";
+    let agent = Agent::builder().config(config).spawn();
+    let client = agent.client().await;
+    wide(&client).await;
+    let [shown, said] = ["shown", "said"].map(|name| agent.directory().join(name));
+    let mut command = agent.cli_command();
+    command.args(["-o", "jsonl", "watch", "counters", "wide", "--interval", "50ms"]);
+    command.stdout(File::create(&shown).unwrap()).stderr(File::create(&said).unwrap());
+    let process = Ended(command.spawn().unwrap());
+    let has = |path: &Path, text: &str| std::fs::read_to_string(path).unwrap().contains(text);
+    assert!(within(SOON, || has(&shown, "wide")), "{:?}", std::fs::read_to_string(&said));
+
+    let pid = Pid::from_child(&process.0);
+    kill_process(pid, Signal::STOP).unwrap();
+    let given_up = tokio::time::timeout(SOON, async {
+        for round in 0_u64.. {
+            let entry = |key: u32| (key.to_ne_bytes(), (u64::MAX / 2 + round).to_ne_bytes());
+            let entries: EntryBatch = (0..WIDE).map(entry).collect();
+            client.maps().update_batch("wide", entries, UpdateMode::Any).await.unwrap();
+            if watch(&client, &["wide"], fast()).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(FAST).await;
+        }
+    });
+    given_up.await.expect("its place is free");
+    kill_process(pid, Signal::CONT).unwrap();
+    assert!(within(SOON, || has(&said, "read nothing for 1 s")), "{}", agent.log());
+    set(&client, "wide", 5, 424_242).await;
+    assert!(within(SOON, || has(&shown, "424242")), "{:?}", std::fs::read_to_string(&said));
+    drop(process);
 }
