@@ -96,7 +96,9 @@ async fn follow(client: &Client) -> Result<f64> {
     let begin = Instant::now() + WARM;
     let mut rate = Rate::from(begin);
     while rate.goes_on() {
-        if let EventNews::Batch(batch) = events.next_news().await?.context("the map is gone")? {
+        let news = tokio::time::timeout(10 * WINDOW, events.next_news()).await;
+        let news = news.context("no records come")??.context("the map is gone")?;
+        if let EventNews::Batch(batch) = news {
             rate.add(batch.iter().map(|record| number(record.bytes)));
         }
     }
@@ -181,14 +183,13 @@ impl Producer {
         let stop = Arc::new(AtomicBool::new(false));
         let until = stop.clone();
         let call = move || {
-            let mut refused = 0;
+            let mut known = vec![0; counts.value_len()];
+            let mut now = known.clone();
             while !until.load(Ordering::Relaxed) {
                 std::hint::black_box(parent_id());
-                let mut now = [0; 8];
                 let read = counts.lookup(&REFUSED.to_ne_bytes(), &mut now);
-                let now = u64::from_ne_bytes(now);
-                if read.is_err() || now > refused {
-                    refused = now;
+                if read.is_err() || now != known {
+                    known.copy_from_slice(&now);
                     thread::sleep(FULL);
                 }
             }
