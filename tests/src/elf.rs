@@ -26,6 +26,8 @@ objects! {
     EVENTS = "events";
     /// Maps whose entries only programs make: storage of cgroups, stacks.
     KEPT = "kept";
+    /// Writes more records into a ring buffer than anybody reads.
+    BURST = "burst";
     /// Maps whose slots lead to programs, devices, CPUs, cgroups and maps, and who goes there.
     REFERENCES = "references";
     /// Maps that the kernel makes with BTF only: storage, and values with spin locks; no programs.

@@ -20,7 +20,7 @@ use crate::agent::Agent;
 use crate::report::{Goal, Report};
 use crate::rounds::Rounds;
 
-const THREAD: &str = "bench-events";
+const RING: &str = "burst/ring";
 const MANY: usize = 10;
 const WARM: Duration = Duration::from_millis(200);
 const WINDOW: Duration = Duration::from_secs(1);
@@ -31,15 +31,13 @@ const FULL: Duration = Duration::from_micros(50);
 /// How long the raw reader lets records come together: whoever always waits at the end of the ring
 /// makes the kernel signal every record.
 const GATHER: Duration = Duration::from_micros(100);
-/// Where the program counts the records that the ring had no room for.
-const REFUSED: u32 = 2;
 
 pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let agent = Agent::start().await?;
     load(&agent.client).await?;
-    agent.client.links().attach("ev/to_ring", None).await?;
-    let map = Arc::new(open(&agent.client, "ev/ring").await?);
-    let producer = Producer::start(open(&agent.client, "ev/counts").await?)?;
+    agent.client.links().attach("burst/write_burst", None).await?;
+    let map = Arc::new(open(&agent.client, RING).await?);
+    let producer = Producer::start(open(&agent.client, "burst/cut_short").await?);
 
     let raw = async || {
         let map = map.clone();
@@ -60,14 +58,13 @@ fn millions(rates: &[f64]) -> Vec<f64> {
 }
 
 async fn load(client: &Client) -> Result<()> {
-    let mut name = THREAD.as_bytes().to_vec();
-    name.resize(16, 0);
-    let mut header = LoadObjectHeader { name: "ev".to_owned(), ..LoadObjectHeader::default() };
-    for (global, bytes) in [("watched", name), ("burst", BURST.to_ne_bytes().to_vec())] {
+    let mut header = LoadObjectHeader { name: "burst".to_owned(), ..LoadObjectHeader::default() };
+    for (global, number) in [("process", std::process::id()), ("burst", BURST)] {
+        let bytes = number.to_ne_bytes().to_vec();
         let value = GlobalValue { value: Some(global_value::Value::Raw(bytes.into())) };
         header.globals.insert(global.to_owned(), value);
     }
-    client.objects().load_bytes(header, elf::EVENTS).await?;
+    client.objects().load_bytes(header, elf::BURST).await?;
     Ok(())
 }
 
@@ -92,7 +89,7 @@ async fn watched(agent: &Agent, count: usize) -> Result<f64> {
 }
 
 async fn follow(client: &Client) -> Result<f64> {
-    let mut events = client.maps().watch_events("ev/ring", EventOptions::default()).await?;
+    let mut events = client.maps().watch_events(RING, EventOptions::default()).await?;
     let begin = Instant::now() + WARM;
     let mut rate = Rate::from(begin);
     while rate.goes_on() {
@@ -179,23 +176,22 @@ struct Producer {
 }
 
 impl Producer {
-    fn start(counts: sys::Map) -> Result<Self> {
+    fn start(cut_short: sys::Map) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let until = stop.clone();
         let call = move || {
-            let mut known = vec![0; counts.value_len()];
-            let mut now = known.clone();
+            let (mut known, mut now) = ([0; 8], [0; 8]);
             while !until.load(Ordering::Relaxed) {
                 std::hint::black_box(parent_id());
-                let read = counts.lookup(&REFUSED.to_ne_bytes(), &mut now);
+                let read = cut_short.lookup(&[0; 4], &mut now);
                 if read.is_err() || now != known {
-                    known.copy_from_slice(&now);
+                    known = now;
                     thread::sleep(FULL);
                 }
             }
         };
-        let thread = Some(thread::Builder::new().name(THREAD.to_owned()).spawn(call)?);
-        Ok(Self { stop, thread })
+        let thread = Some(thread::spawn(call));
+        Self { stop, thread }
     }
 }
 
