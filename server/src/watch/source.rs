@@ -127,7 +127,7 @@ pub(super) fn covers(path: &str, leaf: &str) -> bool {
     covered(path, leaf).is_some()
 }
 
-/// What the path names in a leaf's own path, if it covers it: "slots[3]" of "slots[3].bytes" for
+/// What the path names in a leaf's own path, if it covers it: `slots[3]` of `slots[3].bytes` for
 /// `slots[]`.
 pub(super) fn covered<'l>(path: &str, leaf: &'l str) -> Option<&'l str> {
     let mut parts = path.split("[]");
