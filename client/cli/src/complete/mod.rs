@@ -1,6 +1,6 @@
 //! Completion in shells. `bpfgate completions SHELL` prints a few lines of shell code, which calls
 //! this program with `BPFGATE_COMPLETE` set for each press of the key; names come from the agent.
-//! [`selector`] has what selectors are made of.
+//! [`mod@selector`] has what selectors are made of.
 
 mod selector;
 

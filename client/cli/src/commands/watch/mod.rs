@@ -1,5 +1,5 @@
-//! `bpfgate watch`. [`rows`] has a counter as a row, [`news`] what else a watch tells, [`absent`]
-//! what it was asked for and cannot tell.
+//! `bpfgate watch`. [`mod@rows`] has a counter as a row, [`mod@news`] what else a watch tells,
+//! [`absent`] what it was asked for and cannot tell.
 
 mod absent;
 mod counters;
