@@ -151,9 +151,7 @@ impl Call {
         if self.answered.load(Ordering::Relaxed) {
             Error::Lost { endpoint, rpc, said }
         } else {
-            let closed = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
-            let io = chain(source).find_map(|cause| cause.downcast_ref::<io::Error>());
-            let said = if io.is_some_and(|error| closed.contains(&error.kind())) {
+            let said = if chain(source).any(is_hang_up) {
                 format!("{said}, unless it is one whose max_connections are taken")
             } else {
                 said
@@ -181,4 +179,16 @@ impl Call {
         self.answered.store(true, Ordering::Relaxed);
         Error::Rpc(Box::new(RpcError::new(self.rpc, status)))
     }
+}
+
+/// Whether the other end closed the connection without a word. Who finds it out depends on when it
+/// did: whoever writes, whoever reads, or the request that still waits for either.
+fn is_hang_up(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let closed = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    let io = cause.downcast_ref::<io::Error>();
+    let hyper = cause.downcast_ref::<hyper::Error>();
+    io.is_some_and(|error| closed.contains(&error.kind()))
+        || hyper.is_some_and(|error| {
+            error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+        })
 }
