@@ -60,6 +60,7 @@ impl Registry {
     ) -> Result<(Arc<Object>, Vec<String>), Error> {
         let LoadRequest { name, source, globals, shared, labels, mut counters } = request;
         let reservation = self.reserve(&name)?;
+        let asked: Vec<String> = counters.keys().cloned().collect();
         let (elf, sha256, builtin, known) = match source {
             Source::Upload { elf, sha256 } => (elf, sha256, None, None),
             Source::Builtin(wanted) => {
@@ -74,6 +75,7 @@ impl Registry {
         self.check_plan(&name, &plan)?;
         let shared = self.find_shared(&plan, &shared)?;
         check_counters(&plan, &counters)?;
+        let unused = unused_counters(&plan, &shared, &asked);
 
         let object_name = name.clone();
         // The verifier can take seconds. If the caller goes away meanwhile, what comes of it is
@@ -86,7 +88,7 @@ impl Registry {
         let joined = tokio::task::spawn_blocking(work).await;
         let (made, shared, mut warnings) = joined.map_err(|_| Error::Stopping)??;
         let Made { maps, programs, warnings: more } = made;
-        warnings.extend(more);
+        warnings.extend(more.into_iter().chain(unused));
         let object = Object {
             maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
             name,
@@ -143,6 +145,22 @@ impl Registry {
         }
         Ok(found)
     }
+}
+
+/// Warnings of counters that were asked for of maps which have their own already.
+fn unused_counters(
+    plan: &ObjectPlan,
+    shared: &BTreeMap<usize, Arc<Map>>,
+    asked: &[String],
+) -> Vec<String> {
+    let members = shared.iter().map(|(at, map)| (&plan.maps[*at].name, map.text()));
+    let asked = members.filter(|(member, _)| asked.contains(member));
+    let warning = |(member, map)| {
+        format!(
+            "counters of map {member} are not used: it is {map}, which says itself what it counts"
+        )
+    };
+    asked.map(warning).collect()
 }
 
 /// What the kernel made of a plan, without a name yet.

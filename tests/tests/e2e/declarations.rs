@@ -88,3 +88,22 @@ async fn tags_hold_within_arrays_and_impossible_ones_are_warned_of() {
     );
     assert_eq!(seen.series.len(), 7 + 65);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_of_a_shared_map_are_its_own_and_others_are_warned_of() {
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    let first = try_load(&client, header("first"), elf::ANNOTATED).await.unwrap();
+    let kind = CounterKind::Gauge.into();
+    let gauge = CounterSpec { field: "bytes".to_owned(), kind, unit: String::new() };
+    let request = LoadObjectHeader {
+        shared_maps: [("io".to_owned(), "first/io".to_owned())].into(),
+        counters: [("io".to_owned(), CounterSpecs { specs: vec![gauge] })].into(),
+        ..header("second")
+    };
+    let second = try_load(&client, request, elf::ANNOTATED).await.unwrap();
+    let more: Vec<_> =
+        second.warnings.iter().filter(|warning| !warning.contains("second/odd")).collect();
+    let [unused] = &more[..] else { panic!("{:?} {:?}", first.warnings, second.warnings) };
+    assert!(unused.contains("counters of map io") && unused.contains("first/io"), "{unused}");
+}
