@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfgate_client::{Client, Code, CpuMode, EntryBatch, IterateOptions, UpdateMode};
 use bpfgate_tests::calls::load;
 use bpfgate_tests::{Agent, NewMap, bpftool, elf, refused};
+use tokio::task::JoinHandle;
 
 /// As in `bpf/special.bpf.c`: `before`, the lock, `middle`, then many words.
 const SIZE: usize = 16 + 1022 * 8;
@@ -77,25 +78,13 @@ async fn a_value_under_a_lock_is_never_seen_half_written() {
             })
         });
         let readers = [0, 1].map(|_| {
-            let (maps, done) = (client.maps(), done.clone());
-            tokio::spawn(async move {
-                let mut reads = 0;
-                while !done.load(Ordering::Relaxed) {
-                    let value = maps.lookup(name, KEY, CpuMode::Each).await.unwrap();
-                    let piece = of_one_piece(&value);
-                    assert!(piece.is_some(), "{name}: a torn value after {reads} reads");
-                    reads += 1;
-                }
-                reads
+            let maps = client.maps();
+            look(name, &done, move || {
+                let maps = maps.clone();
+                async move { maps.lookup(name, KEY, CpuMode::Each).await.unwrap().to_vec() }
             })
         });
-        for writer in writers {
-            writer.await.unwrap();
-        }
-        done.store(true, Ordering::Relaxed);
-        for reader in readers {
-            assert!(reader.await.unwrap() > 0);
-        }
+        finish(writers, &done, readers).await;
     }
 }
 
@@ -119,29 +108,47 @@ async fn batches_and_whole_reads_keep_to_the_lock_too() {
                 }
             })
         });
-        let reader = tokio::spawn({
-            let (client, done) = (client.clone(), done.clone());
+        let (maps, reader) = (client.maps(), client.clone());
+        let batches = look(name, &done, move || {
+            let maps = maps.clone();
             async move {
-                let mut reads = 0;
-                while !done.load(Ordering::Relaxed) {
-                    let found = client
-                        .maps()
-                        .lookup_batch(name, KEY.to_vec(), CpuMode::Each)
-                        .await
-                        .unwrap();
-                    for value in [found.get(0).unwrap(), &whole(&client, name).await] {
-                        let piece = of_one_piece(value);
-                        assert!(piece.is_some(), "{name}: a torn value after {reads} reads");
-                    }
-                    reads += 1;
-                }
-                reads
+                let found = maps.lookup_batch(name, KEY.to_vec(), CpuMode::Each).await.unwrap();
+                found.get(0).unwrap().to_vec()
             }
         });
-        for writer in writers {
-            writer.await.unwrap();
+        let wholes = look(name, &done, move || {
+            let client = reader.clone();
+            async move { whole(&client, name).await }
+        });
+        finish(writers, &done, [batches, wholes]).await;
+    }
+}
+
+/// Reads the value until it is done, and says how often. It is of one piece each time.
+fn look<F, R>(name: &'static str, done: &Arc<AtomicBool>, read: F) -> JoinHandle<u32>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Vec<u8>> + Send,
+{
+    let done = done.clone();
+    tokio::spawn(async move {
+        let mut reads = 0;
+        while !done.load(Ordering::Relaxed) {
+            let piece = of_one_piece(&read().await);
+            assert!(piece.is_some(), "{name}: a torn value after {reads} reads");
+            reads += 1;
         }
-        done.store(true, Ordering::Relaxed);
+        reads
+    })
+}
+
+/// Readers end behind the writers, and have read.
+async fn finish(writers: [JoinHandle<()>; 2], done: &AtomicBool, readers: [JoinHandle<u32>; 2]) {
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for reader in readers {
         assert!(reader.await.unwrap() > 0);
     }
 }
