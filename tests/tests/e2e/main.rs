@@ -43,6 +43,7 @@ mod storage;
 mod taking_out;
 mod typed_iterate;
 mod typed_maps;
+mod udp;
 mod watch;
 mod watch_changes;
 mod watch_crowd;

@@ -1,42 +1,29 @@
 //! Many watchers at once: of one map at many intervals, under load, and when the agent stops.
 
-use bpfgate_client::v1::attach_target::Target;
-use bpfgate_client::v1::{MapType, SocketTarget};
-use bpfgate_client::{Client, Code, WatchOptions};
-use bpfgate_tests::calls::{attach, load_builtin};
-use bpfgate_tests::{Agent, Follower, Netns, binaries, run};
+use std::time::Duration;
 
+use bpfgate_client::v1::MapType;
+use bpfgate_client::{Client, Code, WatchOptions};
+use bpfgate_tests::{Agent, Follower};
+
+use crate::udp;
 use crate::watch::{FAST, counter, fast, set, totals, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_are_counted_exactly_through_watches_under_load() {
     const FRAMES: u64 = 60_000;
-    let (near, far) = (Netns::new(), Netns::new());
-    let veth = near.veth(&far);
-    let agent = Agent::builder().netns(near).spawn();
-    let client = agent.client().await;
-    load_builtin(&client, "proto-counters").await;
-    let socket = SocketTarget { interface: veth.near.to_owned() };
-    attach(&client, "proto-counters/count_protocols", Target::Socket(socket)).await;
+    let (_agent, client, sender) = udp::counted().await;
     let mut watches = Vec::new();
     for interval in [1, 2, 3, 4] {
         let options = WatchOptions { interval: Some(FAST * interval), ..fast() };
         let selector = ["proto-counters/stats{key=17}"];
         watches.push(watch(&client, &selector, options).await.unwrap());
     }
-    let frame = bpfgate_tests::frames::ethernet(
-        &[],
-        bpfgate_tests::frames::IPV4,
-        &bpfgate_tests::frames::ipv4(bpfgate_tests::frames::UDP, 100),
-    );
-    let hex = bpfgate_tests::frames::hex(&frame);
+    let bytes = sender.bytes(FRAMES);
     let sending = std::thread::spawn(move || {
-        let count = FRAMES.to_string();
-        let arguments = ["frame", "--interface", veth.far, "--hex", &hex, "--count", &count];
-        drop(run(far.command(binaries::traffic()).args(arguments)).ok());
-        far
+        sender.send(1, FRAMES, Duration::ZERO);
+        sender
     });
-    let bytes = FRAMES * frame.len() as u64;
     let name = "proto-counters/stats{key=17}";
     let want = totals(&[(&format!("{name}packets"), FRAMES), (&format!("{name}bytes"), bytes)]);
     for seen in &mut watches {

@@ -7,16 +7,16 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use bpfgate_client::v1::attach_target::Target;
-use bpfgate_client::v1::{MapType, SocketTarget};
+use bpfgate_client::v1::MapType;
 use bpfgate_client::{Client, Code, CpuMode, EntryBatch, UpdateMode, WatchOptions};
-use bpfgate_tests::calls::{attach, entries, load_builtin};
+use bpfgate_tests::calls::entries;
 use bpfgate_tests::fixture::unsigned;
-use bpfgate_tests::{Agent, Follower, Netns, NewMap, SOON, binaries, frames, run, within};
+use bpfgate_tests::{Agent, Follower, NewMap, SOON, within};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinHandle;
 
+use crate::udp;
 use crate::watch::{FAST, counter, fast, set, watch};
 
 /// Slots of the map whose sweeps are large: 26 KB each, so that a stream that nobody reads is full
@@ -241,13 +241,7 @@ async fn slow_watchers_cost_fast_ones_no_sweep() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_paused_while_packets_come_has_them_all_in_the_end() {
     const FRAMES: u64 = 20_000;
-    let (near, far) = (Netns::new(), Netns::new());
-    let veth = near.veth(&far);
-    let agent = Agent::builder().netns(near).spawn();
-    let client = agent.client().await;
-    load_builtin(&client, "proto-counters").await;
-    let socket = SocketTarget { interface: veth.near.to_owned() };
-    attach(&client, "proto-counters/count_protocols", Target::Socket(socket)).await;
+    let (_agent, client, sender) = udp::counted().await;
     let stats = "proto-counters/stats";
     let each = WatchOptions { cpu: CpuMode::Each, ..everything() };
     let mut paused = watch(&client, &[stats], each).await.unwrap();
@@ -255,24 +249,16 @@ async fn a_watch_paused_while_packets_come_has_them_all_in_the_end() {
     let mut clock = watch(&client, &[stats], fast()).await.unwrap();
     clock.until_sync().await;
 
-    let udp = frames::ipv4(frames::UDP, 100);
-    let frame = frames::ethernet(&[], frames::IPV4, &udp);
-    let hex = frames::hex(&frame);
+    let bytes = sender.bytes(FRAMES);
     let sending = std::thread::spawn(move || {
-        for _ in 0..10 {
-            let count = (FRAMES / 10).to_string();
-            let arguments = ["frame", "--interface", veth.far, "--hex", &hex, "--count", &count];
-            drop(run(far.command(binaries::traffic()).args(arguments)).ok());
-            std::thread::sleep(4 * FAST);
-        }
-        far
+        sender.send(10, FRAMES / 10, 4 * FAST);
+        sender
     });
     let of = |seen: &Follower, field: &str| {
         let udp = seen.totals().into_iter().filter(|(name, _)| name.contains("{key=17"));
         let field = udp.filter(|(name, _)| name.ends_with(field));
         field.map(|(_, value)| value).sum::<u64>()
     };
-    let bytes = FRAMES * frame.len() as u64;
     clock.until(|seen| of(seen, "packets") == FRAMES && of(seen, "bytes") == bytes).await;
     drop(sending.join().unwrap());
     // However few sweeps that took: it takes 128 KiB of them until one is left out.
