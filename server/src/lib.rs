@@ -13,6 +13,7 @@ pub mod core;
 pub mod elf;
 pub mod events;
 pub mod layer;
+pub mod ledger;
 pub mod listen;
 pub mod policy;
 pub mod rpc;
