@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Keys and values are slices of the receive buffer, not copies of it.
         .bytes(".bpfgate.v1")
+        // A tree of these would take many times its bytes.
+        .extern_path(".google.protobuf.Value", "crate::value::EncodedValue")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Many entries in one call.
 
 use bpfgate_proto::v1;
-use bpfgate_proto::value::{json_to_value, value_to_json};
+use bpfgate_proto::value::{EncodedValue, json_to_value, value_to_json};
 use bytes::{Bytes, BytesMut};
 
 use crate::entries::Chunk;
@@ -114,7 +114,7 @@ impl From<Vec<serde_json::Value>> for Keys {
 
 impl Keys {
     /// Packed and typed, of which one is empty.
-    pub(crate) fn into_fields(self) -> (Bytes, Vec<prost_types::Value>) {
+    pub(crate) fn into_fields(self) -> (Bytes, Vec<EncodedValue>) {
         match self {
             Self::Packed(packed) => (packed, Vec::new()),
             Self::Typed(typed) => (Bytes::new(), typed.into_iter().map(json_to_value).collect()),
@@ -254,7 +254,7 @@ impl Deleted {
 pub(crate) fn typed_entries(
     entries: &[v1::TypedEntry],
 ) -> impl Iterator<Item = (serde_json::Value, serde_json::Value)> {
-    let json = |value: &Option<prost_types::Value>| {
+    let json = |value: &Option<EncodedValue>| {
         value.as_ref().map_or(serde_json::Value::Null, value_to_json)
     };
     entries.iter().map(move |entry| (json(&entry.key), json(&entry.value)))

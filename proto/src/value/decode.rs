@@ -2,9 +2,11 @@
 
 use serde_json::Value as Json;
 
+use super::encoded::EncodedValue;
 use super::error::LengthError;
-use super::form::{Form, JsonTree, ProtobufTree};
+use super::form::{Form, JsonTree};
 use super::plan::{Plan, Shape, Step};
+use super::protobuf::Protobuf;
 use super::script::Script;
 
 impl Plan {
@@ -16,9 +18,24 @@ impl Plan {
     }
 
     /// Bytes to what gRPC carries: the same as `decode`, without JSON in between.
-    pub fn decode_protobuf(&self, bytes: &[u8]) -> Result<prost_types::Value, LengthError> {
+    pub fn decode_protobuf(&self, bytes: &[u8]) -> Result<EncodedValue, LengthError> {
+        let mut out = Vec::new();
+        self.write_protobuf(bytes, &mut out, usize::MAX)?;
+        Ok(EncodedValue::from_bytes(out.into()))
+    }
+
+    /// Appends the bytes of what gRPC carries, until `out` has `most` bytes. False if that was not
+    /// enough; what was appended is then of no use.
+    pub fn write_protobuf(
+        &self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<bool, LengthError> {
         self.check(bytes)?;
-        Ok(part(&self.steps, 0, bytes, &mut ProtobufTree))
+        let mut form = Protobuf::new(out, most);
+        part(&self.steps, 0, bytes, &mut form);
+        Ok(!form.is_full())
     }
 
     /// Appends as text the JSON that `decode` gives, to the byte what `serde_json` makes of it,

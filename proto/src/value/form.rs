@@ -1,4 +1,4 @@
-//! What decoding builds: a JSON tree, a protobuf tree, or JSON text.
+//! What decoding builds: a JSON tree, JSON text, or a protobuf value's bytes.
 //!
 //! The decoder walks the bytes once and tells a [`Form`] what it meets, so that no form is made
 //! by way of another.
@@ -6,8 +6,6 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use prost_types::value::Kind as ProtobufKind;
-use prost_types::{ListValue, Struct, Value as Protobuf};
 use serde_json::{Map, Number, Value as Json};
 
 use super::address::{Hex, Mac};
@@ -139,82 +137,5 @@ impl Form for JsonTree {
 
     fn end_list(&mut self, list: Vec<Json>) -> Json {
         Json::Array(list)
-    }
-}
-
-/// Builds `google.protobuf.Value`s.
-pub(super) struct ProtobufTree;
-
-fn protobuf(kind: ProtobufKind) -> Protobuf {
-    Protobuf { kind: Some(kind) }
-}
-
-impl Form for ProtobufTree {
-    type Value = Protobuf;
-    type Record = Struct;
-    type List = Vec<Protobuf>;
-
-    fn truth(&mut self, truth: bool) -> Protobuf {
-        protobuf(ProtobufKind::BoolValue(truth))
-    }
-
-    fn unsigned(&mut self, number: u64, bits: u32) -> Protobuf {
-        protobuf(match u32::try_from(number) {
-            Ok(small) if bits <= NUMBER_BITS => ProtobufKind::NumberValue(small.into()),
-            _ => ProtobufKind::StringValue(number.to_string()),
-        })
-    }
-
-    fn signed(&mut self, number: i64, bits: u32) -> Protobuf {
-        protobuf(match i32::try_from(number) {
-            Ok(small) if bits <= NUMBER_BITS => ProtobufKind::NumberValue(small.into()),
-            _ => ProtobufKind::StringValue(number.to_string()),
-        })
-    }
-
-    fn double(&mut self, number: f64) -> Protobuf {
-        // protobuf's JSON has no way to write a Value that is such a number.
-        protobuf(if number.is_finite() {
-            ProtobufKind::NumberValue(number)
-        } else {
-            ProtobufKind::StringValue(special(number).to_owned())
-        })
-    }
-
-    fn text(&mut self, text: &str) -> Protobuf {
-        protobuf(ProtobufKind::StringValue(text.to_owned()))
-    }
-
-    fn plain(&mut self, text: fmt::Arguments<'_>) -> Protobuf {
-        protobuf(ProtobufKind::StringValue(text.to_string()))
-    }
-
-    fn record(&mut self, _: usize) -> Struct {
-        Struct::default()
-    }
-
-    fn field(
-        &mut self,
-        record: &mut Struct,
-        name: &Name,
-        value: impl FnOnce(&mut Self) -> Protobuf,
-    ) {
-        record.fields.insert(name.as_str().to_owned(), value(self));
-    }
-
-    fn end_record(&mut self, record: Struct) -> Protobuf {
-        protobuf(ProtobufKind::StructValue(record))
-    }
-
-    fn list(&mut self, length: usize) -> Vec<Protobuf> {
-        Vec::with_capacity(length)
-    }
-
-    fn item(&mut self, list: &mut Vec<Protobuf>, value: impl FnOnce(&mut Self) -> Protobuf) {
-        list.push(value(self));
-    }
-
-    fn end_list(&mut self, list: Vec<Protobuf>) -> Protobuf {
-        protobuf(ProtobufKind::ListValue(ListValue { values: list }))
     }
 }

@@ -4,15 +4,18 @@
 //! - [`Plan`]: a type compiled once into flat steps, which turn bytes into JSON and back
 //! - [`Leaf`]: one number or text of a type, read without a look at the rest
 //! - [`Matcher`]: values told apart by one of these
-//! - [`json_to_value`], [`value_to_json`]: JSON as gRPC carries it
+//! - [`EncodedValue`]: a value as gRPC carries it; [`json_to_value`], [`value_to_json`]: from JSON and
+//!   back
 
 mod address;
+mod bounds;
 mod compile;
 #[cfg(test)]
 mod complaints;
 mod decode;
 mod digits;
 mod encode;
+mod encoded;
 mod error;
 mod form;
 mod input;
@@ -22,6 +25,7 @@ mod matching;
 mod number;
 mod pb;
 mod plan;
+mod protobuf;
 #[cfg(test)]
 mod roundtrip;
 #[cfg(test)]
@@ -33,6 +37,8 @@ mod sum;
 mod text;
 mod wire;
 
+pub use bounds::Bounds;
+pub use encoded::{EncodedValue, MalformedValue};
 pub use error::{EncodeError, LengthError, NotSummable, PlanError};
 pub use leaf::Leaf;
 pub use matching::Matcher;

@@ -1,62 +1,26 @@
 //! JSON as gRPC carries it: `google.protobuf.Value`, whose only number is a double.
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value as Protobuf};
 use serde_json::{Number, Value as Json};
 
+use super::EncodedValue;
+
 /// Integers up to here are exact as a double.
-const EXACT: u64 = 1 << 53;
+pub(super) const EXACT: u64 = 1 << 53;
 
 /// JSON to a protobuf value. An integer that a double cannot carry becomes a string.
-pub fn json_to_value(json: Json) -> Protobuf {
-    let kind = match json {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(truth) => Kind::BoolValue(truth),
-        Json::Number(number) => number_kind(&number),
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => {
-            Kind::ListValue(ListValue { values: items.into_iter().map(json_to_value).collect() })
-        }
-        Json::Object(fields) => Kind::StructValue(Struct {
-            fields: fields.into_iter().map(|(name, value)| (name, json_to_value(value))).collect(),
-        }),
-    };
-    Protobuf { kind: Some(kind) }
+#[allow(clippy::needless_pass_by_value, reason = "callers have made it for this")]
+pub fn json_to_value(json: Json) -> EncodedValue {
+    EncodedValue::from_json(&json)
 }
 
-/// A protobuf value to JSON. A whole number is an integer; NaN and the infinities, which JSON
-/// lacks, are the strings of proto3 JSON.
-pub fn value_to_json(value: &Protobuf) -> Json {
-    match &value.kind {
-        None | Some(Kind::NullValue(_)) => Json::Null,
-        Some(Kind::BoolValue(truth)) => Json::Bool(*truth),
-        Some(Kind::NumberValue(number)) => float_to_json(*number),
-        Some(Kind::StringValue(text)) => Json::String(text.clone()),
-        Some(Kind::ListValue(list)) => Json::Array(list.values.iter().map(value_to_json).collect()),
-        Some(Kind::StructValue(record)) => Json::Object(
-            record
-                .fields
-                .iter()
-                .map(|(name, value)| (name.clone(), value_to_json(value)))
-                .collect(),
-        ),
-    }
-}
-
-fn number_kind(number: &Number) -> Kind {
-    let exact = match (number.as_u64(), number.as_i64()) {
-        (Some(whole), _) => whole <= EXACT,
-        (None, Some(negative)) => negative.unsigned_abs() <= EXACT,
-        (None, None) => true,
-    };
-    match number.as_f64() {
-        Some(double) if exact => Kind::NumberValue(double),
-        _ => Kind::StringValue(number.to_string()),
-    }
+/// A protobuf value to JSON; `null` for bytes that are none, which only a broken agent sends.
+/// [`EncodedValue::to_json`] tells one from the other.
+pub fn value_to_json(value: &EncodedValue) -> Json {
+    value.to_json().unwrap_or_default()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-fn float_to_json(number: f64) -> Json {
+pub(super) fn float_to_json(number: f64) -> Json {
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0
         && number.abs() <= LIMIT
@@ -103,13 +67,17 @@ mod tests {
 
     #[test]
     fn doubles_that_json_cannot_carry_become_text() {
-        let number = |number| Protobuf { kind: Some(Kind::NumberValue(number)) };
+        let number = |number: f64| {
+            let mut bytes = vec![0x11];
+            bytes.extend(number.to_le_bytes());
+            EncodedValue::from_bytes(bytes.into())
+        };
         assert_eq!(value_to_json(&number(f64::NAN)), json!("NaN"));
         assert_eq!(value_to_json(&number(f64::INFINITY)), json!("Infinity"));
         assert_eq!(value_to_json(&number(f64::NEG_INFINITY)), json!("-Infinity"));
         assert_eq!(value_to_json(&number(6.0)).to_string(), "6");
         assert_eq!(value_to_json(&number(-0.0)).to_string(), "-0.0");
         assert_eq!(value_to_json(&number(1e300)), json!(1e300));
-        assert_eq!(value_to_json(&Protobuf { kind: None }), json!(null));
+        assert_eq!(value_to_json(&EncodedValue::default()), json!(null));
     }
 }

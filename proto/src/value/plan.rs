@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use super::bounds::{self, Bounds};
 use super::compile;
 use super::error::{NotSummable, PlanError};
 use super::form::Name;
@@ -21,6 +22,7 @@ pub struct Plan {
     /// All of them in all elements of all arrays are this many.
     values: u64,
     leaves: OnceLock<Vec<Leaf>>,
+    bounds: OnceLock<Bounds>,
     pub(super) script: OnceLock<Script>,
     pub(super) runs: OnceLock<Result<Vec<Run>, NotSummable>>,
 }
@@ -77,8 +79,8 @@ impl Plan {
     }
 
     pub(super) fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
-        let (leaves, script, runs) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { size, steps, values, leaves, script, runs }
+        let (leaves, bounds, script, runs) = Default::default();
+        Self { size, steps, values, leaves, bounds, script, runs }
     }
 
     /// In bytes.
@@ -90,6 +92,11 @@ impl Plan {
     /// than 65,536 of them the first so many.
     pub fn leaves(&self) -> &[Leaf] {
         self.leaves.get_or_init(|| leaf::collect(&self.steps, MAX_NODES))
+    }
+
+    /// How many bytes one takes as a `google.protobuf.Value`.
+    pub fn protobuf_bounds(&self) -> Bounds {
+        *self.bounds.get_or_init(|| bounds::part(&self.steps, 0))
     }
 
     /// How many values a decoding has, records and lists included: a measure of its cost.

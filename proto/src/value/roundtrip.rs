@@ -112,6 +112,14 @@ fn what_is_decoded_encodes_to_the_same_bytes() {
         assert_eq!(plan.parse(&shown).unwrap(), settled, "{shown} {ty:?}");
         let value = plan.decode_protobuf(&settled).unwrap();
         assert_eq!(value, json_to_value(json));
+        let (bounds, length) = (plan.protobuf_bounds(), value.as_bytes().len());
+        let within = bounds.least..=bounds.most;
+        assert!(within.contains(&(length as u64)), "{length} not in {within:?}: {ty:?}");
+        for (most, fits) in [(length, true), (length - 1, false)] {
+            let mut out = Vec::new();
+            assert_eq!(plan.write_protobuf(&settled, &mut out, most), Ok(fits), "{ty:?}");
+            assert!(out.len() <= most);
+        }
         assert_eq!(plan.encode(&value_to_json(&value)).unwrap(), settled);
     }
     assert!(whole > 2700 && settled_differently < 2000, "{whole} {settled_differently}");

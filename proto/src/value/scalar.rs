@@ -261,6 +261,8 @@ pub(super) struct Names {
     declared: Vec<(Box<str>, u64)>,
     /// Places in `declared` by number; one for each number, the first declared.
     sorted: Vec<usize>,
+    /// Of the shortest and the longest name.
+    lengths: (usize, usize),
 }
 
 impl Names {
@@ -272,7 +274,7 @@ impl Names {
         let widen = |value: u64| {
             if signed { extend(value, bits) } else { value << unused >> unused }
         };
-        let declared: Vec<_> = values
+        let declared: Vec<(Box<str>, u64)> = values
             .iter()
             .filter(|EnumValue { name, .. }| {
                 !name.starts_with(HEX) && Whole::from_text(name).is_none()
@@ -282,7 +284,9 @@ impl Names {
         let mut sorted: Vec<_> = (0..declared.len()).collect();
         sorted.sort_by_key(|&at| declared[at].1);
         sorted.dedup_by_key(|at| declared[*at].1);
-        Self { signed, declared, sorted }
+        let lengths = declared.iter().map(|(name, _)| name.len());
+        let lengths = (lengths.clone().min().unwrap_or(usize::MAX), lengths.max().unwrap_or(0));
+        Self { signed, declared, sorted, lengths }
     }
 
     /// The number's name.
@@ -294,6 +298,16 @@ impl Names {
     /// The name's number.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.declared.iter().find(|(known, _)| **known == *name).map(|(_, number)| *number)
+    }
+
+    /// Bytes of the shortest name; of none, more than any has.
+    pub(super) fn shortest(&self) -> usize {
+        self.lengths.0
+    }
+
+    /// Bytes of the longest name.
+    pub(super) fn longest(&self) -> usize {
+        self.lengths.1
     }
 
     /// In order of declaration.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
+use bpfgate_proto::value::EncodedValue;
 use bytes::Bytes;
-use prost_types::Value;
 use tonic::Status;
 
 use super::map_convert::{cpu_mode, locking, update_mode};
@@ -124,7 +124,7 @@ pub(super) fn packed(
 async fn key_list(
     map: &Arc<Map>,
     packed: Bytes,
-    typed: Vec<Value>,
+    typed: Vec<EncodedValue>,
     most: u64,
 ) -> Result<KeyList, Status> {
     if typed.is_empty() {

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::{MapRef, ObjectName};
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::value_to_json;
 use pb::attach_target::Target as Wire;
 use tonic::Status;
 
@@ -26,7 +25,10 @@ pub(super) fn global(name: String, wire: pb::GlobalValue) -> Result<(String, Glo
     use pb::global_value::Value;
     let value = match wire.value {
         Some(Value::Raw(bytes)) => GlobalValue::Raw(bytes.to_vec()),
-        Some(Value::Typed(value)) => GlobalValue::Typed(value_to_json(&value).to_string()),
+        Some(Value::Typed(value)) => match value.to_json() {
+            Ok(json) => GlobalValue::Typed(json.to_string()),
+            Err(problem) => return Err(invalid("globals", format!("{name:?}: {problem}"))),
+        },
         None => return Err(invalid("globals", format!("{name:?} has no value"))),
     };
     Ok((name, value))

@@ -1,9 +1,8 @@
 //! Keys and values of requests and answers: raw bytes, or typed by the map's schema.
 
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::{Plan, value_to_json};
+use bpfgate_proto::value::{EncodedValue, Plan};
 use bytes::Bytes;
-use prost_types::Value;
 use tonic::Status;
 
 use super::status::invalid;
@@ -12,7 +11,7 @@ use crate::core::{CpuMode, Error, Map};
 /// A key or value as a request gives it.
 pub(super) enum Given {
     Raw(Bytes),
-    Typed(Value),
+    Typed(EncodedValue),
     Reference,
 }
 
@@ -69,25 +68,19 @@ pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<B
 }
 
 /// The bytes of a typed key.
-pub(super) fn typed_key_bytes(map: &Map, typed: &Value) -> Result<Vec<u8>, Error> {
+pub(super) fn typed_key_bytes(map: &Map, typed: &EncodedValue) -> Result<Vec<u8>, Error> {
     // Before anything is said of a schema.
     map.check_keys_are_bytes()?;
     encode(map, "key", map.key_plan(), typed)
 }
 
 /// The bytes of a typed value. For a per-CPU map a list has one for each CPU.
-fn typed_value_bytes(map: &Map, typed: &Value) -> Result<Vec<u8>, Error> {
-    let each = match (&typed.kind, map.sys().cpus()) {
-        (Some(prost_types::value::Kind::ListValue(list)), Some(cpus))
-            if list.values.len() == cpus =>
-        {
-            &list.values
-        }
-        _ => return encode(map, "value", map.value_plan(), typed),
-    };
+fn typed_value_bytes(map: &Map, typed: &EncodedValue) -> Result<Vec<u8>, Error> {
+    let each = map.sys().cpus().and_then(|cpus| typed.items().filter(|each| each.len() == cpus));
+    let Some(each) = each else { return encode(map, "value", map.value_plan(), typed) };
     let mut bytes = Vec::with_capacity(map.sys().value_len());
     for one in each {
-        bytes.extend(encode(map, "value", map.value_plan(), one)?);
+        bytes.extend(encode(map, "value", map.value_plan(), &one)?);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
     }
     Ok(bytes)
@@ -109,11 +102,14 @@ fn encode(
     map: &Map,
     what: &'static str,
     plan: Option<&Plan>,
-    typed: &Value,
+    typed: &EncodedValue,
 ) -> Result<Vec<u8>, Error> {
     let map = map.text().to_owned();
     let Some(plan) = plan else { return Err(Error::NoSchema { map, what }) };
-    let encoded = plan.encode(&value_to_json(typed));
+    let json = typed
+        .to_json()
+        .map_err(|problem| Error::Invalid { field: what, problem: problem.to_string() })?;
+    let encoded = plan.encode(&json);
     encoded.map_err(|source| Error::Typed { map, what, source: Box::new(source) })
 }
 
@@ -130,14 +126,13 @@ pub(super) fn typed_entry(
 }
 
 /// A value as [`Map::lookup`] gave it, typed.
-pub(super) fn typed_value(map: &Map, bytes: &[u8], cpu: CpuMode) -> Result<Value, Error> {
+pub(super) fn typed_value(map: &Map, bytes: &[u8], cpu: CpuMode) -> Result<EncodedValue, Error> {
     let plan = plan(map, "value", map.value_plan())?;
     if cpu == CpuMode::Sum || map.sys().cpus().is_none() {
         return Ok(decode(plan, bytes));
     }
     let each = bytes.chunks(map.cpu_stride()).map(|bytes| decode(plan, bytes));
-    let list = prost_types::ListValue { values: each.collect() };
-    Ok(Value { kind: Some(prost_types::value::Kind::ListValue(list)) })
+    Ok(EncodedValue::list(each))
 }
 
 fn plan<'m>(map: &Map, what: &'static str, plan: Option<&'m Plan>) -> Result<&'m Plan, Error> {
@@ -145,6 +140,6 @@ fn plan<'m>(map: &Map, what: &'static str, plan: Option<&'m Plan>) -> Result<&'m
 }
 
 /// The kernel's padding is no part of the type.
-fn decode(plan: &Plan, bytes: &[u8]) -> Value {
+fn decode(plan: &Plan, bytes: &[u8]) -> EncodedValue {
     plan.decode_protobuf(&bytes[..plan.size()]).expect("bytes were cut to the plan's size")
 }
