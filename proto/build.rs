@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".bpfgate.v1")
         // A tree of these would take many times its bytes.
         .extern_path(".google.protobuf.Value", "crate::value::EncodedValue")
+        .codec_path("crate::codec::MessageCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The words both ends of bpfgate share.
 //!
 //! - [`v1`]: the generated messages, clients and servers of package `bpfgate.v1`
+//! - [`codec`]: messages to bytes and back
 //! - [`map_type`]: what all maps of a type have in common
 //! - [`name`]: map names, references and globs, parsed once
 //! - [`mod@reference`]: what entries stand for, and the text that people write for it
@@ -8,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod map_type;
 pub mod name;
 pub mod reference;

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use futures_util::FutureExt as _;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::core::{Limits, Registry};
 use crate::elf::{ParseLimits, Parser};
 use crate::events::EventHub;
-use crate::layer;
-use crate::listen::{Endpoint, Listener, RuntimeDir, serve_listeners};
+use crate::layer::{self, Gate, Http2};
+use crate::ledger::Ledger;
+use crate::listen::{Connection, Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
 use crate::watch::{Hub, WatchLimits};
 
@@ -28,8 +30,10 @@ pub struct Agent {
     hub: Arc<Hub>,
     events: Arc<EventHub>,
     stopping: CancellationToken,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
     accepting: tokio::task::JoinSet<()>,
+    /// A task for each connection, and what ends those that are left.
+    served: TaskTracker,
+    cut_off: CancellationToken,
     drain: Duration,
     // Last: while it is held no other agent can start here.
     _runtime_dir: RuntimeDir,
@@ -38,7 +42,10 @@ pub struct Agent {
 impl Agent {
     /// Takes the directory, opens the sockets and starts to serve.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let Config { listen, runtime_dir, bpffs, socket_group, events, limits } = config;
+        let Config { listen, runtime_dir, bpffs, socket_group, events, mut limits } = config;
+        if limits.max_memory_bytes == 0 {
+            limits.max_memory_bytes = 512 << 20;
+        }
         let runtime_dir = RuntimeDir::take(&runtime_dir)?;
         let group = socket_gid(socket_group.as_deref())?;
         let mut listeners = Vec::new();
@@ -56,28 +63,35 @@ impl Agent {
         let stopping = CancellationToken::new();
         let parser = Parser::new(parse_limits(&limits));
         let identity = identity()?;
+        let ledger = Ledger::new(limits.max_memory_bytes, limits.seats());
         let shared = Shared::new(
             registry.clone(),
             hub.clone(),
             events.clone(),
             parser,
             identity,
+            ledger.clone(),
             stopping.clone(),
         );
         let routes = rpc::routes(Arc::new(shared)).await?;
-
-        let (accepting, incoming) = serve_listeners(listeners, &limits, &stopping);
-        let ended = stopping.clone().cancelled_owned();
-        let server = layer::server(&limits).add_routes(routes);
-        let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, ended));
+        let gate = Gate::new(routes, limits.clone(), &ledger);
+        let (http2, cut_off) = (Http2::new(gate, stopping.clone()), CancellationToken::new());
+        let ended = cut_off.clone();
+        let serve = move |connection: Connection| {
+            let (peer, account) = (connection.peer().clone(), connection.account().clone());
+            let served = layer::serve(http2.clone(), connection, peer, account);
+            ended.clone().run_until_cancelled_owned(served).map(drop)
+        };
+        let (accepting, served) = serve_listeners(listeners, &limits, &ledger, &stopping, serve);
         let drain = Duration::from_secs(limits.drain_seconds);
         Ok(Self {
             registry,
             hub,
             events,
             stopping,
-            server,
             accepting,
+            served,
+            cut_off,
             drain,
             _runtime_dir: runtime_dir,
         })
@@ -91,11 +105,10 @@ impl Agent {
         self.events.shutdown();
         // The sockets go first: who comes now finds no agent rather than one that stops.
         while self.accepting.join_next().await.is_some() {}
-        if let Ok(ended) = timeout(self.drain, &mut self.server).await {
-            ended.context("the server panicked")?.context("the server failed")?;
-        } else {
+        self.served.close();
+        if timeout(self.drain, self.served.wait()).await.is_err() {
             warn!(seconds = self.drain.as_secs(), "requests were cut off");
-            self.server.abort();
+            self.cut_off.cancel();
         }
         let registry = self.registry.clone();
         tokio::task::spawn_blocking(move || registry.clear()).await?;

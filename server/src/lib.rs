@@ -1,7 +1,7 @@
 //! The agent: the only process that calls bpf(2).
 //!
 //! Imports go one way: `agent -> listen, layer, rpc -> policy, events -> core -> watch, broker ->
-//! elf, sys`, and `core, elf -> btf`.
+//! elf, sys`, and `core, elf -> btf`. At the bottom lie `ledger` and, on it, `work`.
 
 #![deny(unsafe_code)]
 
@@ -19,3 +19,4 @@ pub mod policy;
 pub mod rpc;
 pub mod sys;
 pub mod watch;
+pub mod work;

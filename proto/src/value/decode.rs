@@ -38,6 +38,23 @@ impl Plan {
         Ok(!form.is_full())
     }
 
+    /// The same of a list of several values.
+    pub fn write_protobuf_list<'b>(
+        &self,
+        values: impl IntoIterator<Item = &'b [u8]>,
+        out: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<bool, LengthError> {
+        let mut form = Protobuf::new(out, most);
+        let mut list = form.list(0);
+        for bytes in values {
+            self.check(bytes)?;
+            form.item(&mut list, |form| part(&self.steps, 0, bytes, form));
+        }
+        form.end_list(list);
+        Ok(!form.is_full())
+    }
+
     /// Appends as text the JSON that `decode` gives, to the byte what `serde_json` makes of it,
     /// without building it first: some nanoseconds a field, and no allocation but the text's.
     pub fn write_json(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), LengthError> {

@@ -5,9 +5,10 @@ use std::io;
 use bpfgate_proto::name::{MapName, NameError, ObjectName, ProgramName};
 use bpfgate_proto::value::EncodeError;
 
-use super::ReferenceProblem;
+use super::{CallError, ReferenceProblem};
 use crate::broker;
 use crate::elf::ElfError;
+use crate::ledger::{Exhausted, NoSeat};
 
 /// Why the agent did not do what it was asked. Messages name the offender and, where there is
 /// one, what would be right; the kernel's answer is the source.
@@ -250,18 +251,15 @@ pub enum Error {
         /// Bytes granted.
         limit: u64,
     },
-    /// An upload whose end did not come.
-    #[error("the upload was not complete within {seconds} s")]
-    Stalled {
-        /// How long it may take.
-        seconds: u64,
-    },
-    /// A client that stopped in the middle of its stream.
-    #[error("the client sent nothing for {seconds} s, which is the agent's stall_seconds")]
-    Silent {
-        /// How long it may be silent.
-        seconds: u64,
-    },
+    /// It would take more of the agent's memory than the caller may have.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
+    /// All seats are taken.
+    #[error(transparent)]
+    NoSeat(#[from] NoSeat),
+    /// Between the client and the agent.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// The upload is not what its digest says.
     #[error("the object's SHA-256 is {got}, not {want} as announced")]
     Digest {
@@ -308,12 +306,6 @@ pub enum Error {
     /// A privileged act failed.
     #[error(transparent)]
     Broker(#[from] broker::Error),
-    /// A stream that nobody reads.
-    #[error("the client read nothing for {seconds} s, which is the agent's stall_seconds")]
-    Unread {
-        /// The limit.
-        seconds: u64,
-    },
     /// The agent is on its way out.
     #[error("the agent is stopping")]
     Stopping,

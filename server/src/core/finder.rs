@@ -43,18 +43,21 @@ impl Found {
 }
 
 impl Finder {
-    /// Fails for a map without lookups, and where the values would take more than `most` bytes.
-    pub fn new(map: Arc<Map>, keys: KeyList, cpu: CpuMode, most: u64) -> Result<Self, Error> {
-        map.require(map.capabilities().lookup, "lookup")?;
-        let stride = match cpu {
-            CpuMode::Each => map.sys().value_len(),
-            CpuMode::Sum => map.value_size(),
-        };
-        let asked = (keys.len() as u64).saturating_mul(stride as u64);
+    /// What the values of so many keys take, if that is not more than `most` bytes.
+    pub fn bytes(map: &Map, keys: &KeyList, cpu: CpuMode, most: u64) -> Result<u64, Error> {
+        let asked = (keys.len() as u64).saturating_mul(stride(map, cpu) as u64);
         if asked > most {
             let what = format!("{} values of map {}", keys.len(), map.text());
             return Err(Error::TooLarge { what, asked, limit: most });
         }
+        Ok(asked + map.sys().value_len() as u64 + keys.len() as u64 / 8)
+    }
+
+    /// Fails for a map without lookups, and where the values would take more than `most` bytes.
+    pub fn new(map: Arc<Map>, keys: KeyList, cpu: CpuMode, most: u64) -> Result<Self, Error> {
+        map.require(map.capabilities().lookup, "lookup")?;
+        Self::bytes(&map, &keys, cpu, most)?;
+        let stride = stride(&map, cpu);
         let values = vec![0; keys.len() * stride];
         let found = vec![0; keys.len().div_ceil(8)];
         Ok(Self { found: Found { map, keys, values, stride, found }, cpu, at: 0 })
@@ -88,5 +91,13 @@ impl Finder {
     /// What was found, once all keys were looked up.
     pub fn finish(self) -> Found {
         self.found
+    }
+}
+
+/// Bytes from value to value.
+fn stride(map: &Map, cpu: CpuMode) -> usize {
+    match cpu {
+        CpuMode::Each => map.sys().value_len(),
+        CpuMode::Sum => map.value_size(),
     }
 }

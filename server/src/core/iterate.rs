@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::position::Position;
 use super::{CpuMode, Error, Locking, Map, mapped};
+use crate::ledger::{Account, Charge};
 use crate::sys::SharedValues;
 
 /// A larger batch gains nothing and holds the kernel longer.
@@ -52,6 +53,8 @@ pub struct IterateRequest {
     pub batch: Option<usize>,
     /// Never more than so many to a chunk, even where the kernel has to be asked for more.
     pub chunk: Option<usize>,
+    /// Whose memory the chunks are; nobody's for the agent's own reads, of which there are few.
+    pub account: Option<Account>,
 }
 
 /// Entries that were read together: `count` keys back to back, and as many values.
@@ -65,6 +68,8 @@ pub struct Chunk {
     pub values: Bytes,
     /// Where to go on behind them.
     pub position: Position,
+    /// What they take, if somebody is charged.
+    pub charge: Option<Charge>,
 }
 
 /// How a pass ended.
@@ -87,6 +92,7 @@ pub struct Reader {
     capacity: usize,
     /// Entries that a chunk may have.
     chunk: usize,
+    account: Option<Account>,
     ended: Option<Ended>,
 }
 
@@ -94,7 +100,7 @@ impl Reader {
     /// A pass that has not begun. Checks all that can be checked without reading.
     pub fn new(map: Arc<Map>, request: IterateRequest) -> Result<Self, Error> {
         map.require(map.capabilities().iterate, "iterate")?;
-        let IterateRequest { parts, cpu, limit, resume, batch, chunk } = request;
+        let IterateRequest { parts, cpu, limit, resume, batch, chunk, account } = request;
         if cpu == CpuMode::Sum && map.sys().cpus().is_some() {
             // Fails now rather than behind the first batch.
             map.sum(vec![0; map.sys().value_len()])?;
@@ -112,6 +118,7 @@ impl Reader {
             capacity: capacity.max(position.again().min(BUFFER_BYTES_MAX / entry.max(1))),
             position,
             chunk,
+            account,
             ended: if limit == Some(0) { Some(Ended::Limit) } else { None },
         })
     }
@@ -161,7 +168,7 @@ impl Reader {
 
     /// Cuts a batch to what was not sent before and is within the limit.
     fn take(&mut self, batch: Batch) -> Result<Option<Chunk>, Error> {
-        let Batch { keys, values, count, before, end: _ } = batch;
+        let Batch { keys, values, count, before, end: _, mut charge } = batch;
         let (key_len, value_len) = (self.map.sys().key_len(), self.map.sys().value_len());
         let skip = before.sent_of(&keys[..count * key_len], key_len);
         let wanted = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
@@ -188,6 +195,9 @@ impl Reader {
         let values = match (self.parts, self.cpu, self.map.sys().cpus()) {
             (Parts::Keys, ..) => Bytes::new(),
             (_, CpuMode::Sum, Some(_)) => {
+                if let Some(charge) = &mut charge {
+                    charge.grow((taken * self.map.value_size() + value_len) as u64)?;
+                }
                 let mut sums = BytesMut::with_capacity(taken * self.map.value_size());
                 for each in values[from * value_len..to * value_len].chunks(value_len) {
                     sums.extend_from_slice(&self.map.sum(each.to_vec())?);
@@ -200,7 +210,8 @@ impl Reader {
             Parts::Values => Bytes::new(),
             _ => keys.freeze().slice(from * key_len..to * key_len),
         };
-        Ok(Some(Chunk { count: taken, keys, values, position: self.position.clone() }))
+        let position = self.position.clone();
+        Ok(Some(Chunk { count: taken, keys, values, position, charge }))
     }
 
     fn read(&mut self) -> Result<Batch, Error> {
@@ -208,6 +219,8 @@ impl Reader {
         let sizes = (self.map.sys().key_len(), self.map.sys().value_len());
         loop {
             let capacity = self.capacity;
+            let bytes = (capacity * (sizes.0 + sizes.1)) as u64;
+            let charge = self.account.as_ref().map(|account| account.charge(bytes)).transpose()?;
             let mut keys = BytesMut::zeroed(capacity * sizes.0);
             let mut values = BytesMut::zeroed(capacity * sizes.1);
             let read = if let Some(mapping) = self.map.clone().mapped() {
@@ -218,7 +231,9 @@ impl Reader {
                 self.read_keys(&mut keys, &mut values)
             };
             match read {
-                Ok((count, end)) => return Ok(Batch { keys, values, count, end, before }),
+                Ok((count, end)) => {
+                    return Ok(Batch { keys, values, count, end, before, charge });
+                }
                 // One bucket has more entries than fit.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                     let entry = sizes.0 + sizes.1;
@@ -300,4 +315,5 @@ struct Batch {
     end: bool,
     /// Where it began.
     before: Position,
+    charge: Option<Charge>,
 }

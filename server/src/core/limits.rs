@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Error;
 use super::footprint::worst_bytes;
 use crate::broker::MapRequest;
+use crate::ledger::SeatLimits;
 
 /// What the agent grants at most.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,17 +32,23 @@ pub struct Limits {
     pub max_pins: u32,
     /// Attached programs.
     pub max_links: u32,
+    /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
+    /// and a quarter of the memory cgroup's limit, or 512 MiB where there is none.
+    pub max_memory_bytes: u64,
     /// Bytes that one map may need at its worst.
     pub max_map_bytes: u64,
     /// Bytes of one array that are read through memory that the kernel shares; a larger array is
     /// read by system calls.
     pub max_mapped_bytes: u64,
-    /// Streams open at once, all callers together.
+    /// Streams open at once, all callers together. Of these, of `max_requests` and of
+    /// `max_connections` one caller may have half, and a sixteenth is kept for root.
     pub max_streams: u32,
     /// Requests under way at once, all callers together.
     pub max_requests: u32,
     /// Connections open at once.
     pub max_connections: u32,
+    /// Threads for long work; 0 for four times as many as there are CPUs.
+    pub max_workers: u32,
     /// Watches open at once.
     pub max_watchers: u32,
     /// Series in one watch.
@@ -70,8 +77,13 @@ pub struct Limits {
     pub max_message_bytes: u64,
     /// Seconds that the kernel's statistics of programs stay on behind the last request for them.
     pub program_stats_seconds: u64,
-    /// Seconds in which a new connection must say its first word.
+    /// Seconds in which a new connection must say its first words: HTTP/2's preface.
     pub preface_seconds: u64,
+    /// Seconds from the head of a request to its end, where it has one message.
+    pub request_seconds: u64,
+    /// Seconds from the end of a request until its one answer is there, and then until the client
+    /// has taken it.
+    pub answer_seconds: u64,
     /// Seconds without a sign of life before a connection is asked for one.
     pub keepalive_seconds: u64,
     /// Seconds that a stream may wait for a client that does not read.
@@ -92,11 +104,13 @@ impl Default for Limits {
             max_maps: 4096,
             max_pins: 64,
             max_links: 1024,
+            max_memory_bytes: 0,
             max_map_bytes: 4 << 30,
             max_mapped_bytes: 1 << 30,
             max_streams: 4096,
             max_requests: 4096,
             max_connections: 4096,
+            max_workers: 0,
             max_watchers: 4096,
             max_series: 100_000,
             max_watched_series: 4_000_000,
@@ -111,6 +125,8 @@ impl Default for Limits {
             max_message_bytes: 16 << 20,
             program_stats_seconds: 30,
             preface_seconds: 10,
+            request_seconds: 30,
+            answer_seconds: 60,
             keepalive_seconds: 60,
             stall_seconds: 60,
             drain_seconds: 5,
@@ -119,6 +135,28 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Connections, requests and streams at once.
+    pub fn seats(&self) -> SeatLimits {
+        let Self { max_connections, max_requests, max_streams, .. } = *self;
+        SeatLimits { connections: max_connections, requests: max_requests, streams: max_streams }
+    }
+
+    /// Threads for long work.
+    pub fn workers(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        if self.max_workers == 0 { 4 * cpus() } else { self.max_workers as usize }
+    }
+
+    /// How long a request of one message may take to come.
+    pub fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+
+    /// How long an answer may take, and how long the client may take to read it.
+    pub fn answer_time(&self) -> Duration {
+        Duration::from_secs(self.answer_seconds)
+    }
+
     /// How long an upload may take.
     pub fn upload_time(&self) -> Duration {
         Duration::from_secs(self.upload_seconds)

@@ -3,6 +3,7 @@
 
 mod annotations;
 mod batch;
+mod call_error;
 mod capability;
 mod described;
 mod entries;
@@ -29,6 +30,7 @@ mod sources;
 mod unfit;
 
 pub use batch::{KeyList, Packed, Remover, Writer};
+pub use call_error::CallError;
 pub use capability::{Capabilities, Operation};
 pub use entries::{CpuMode, Locking, UpdateMode};
 pub use error::Error;

@@ -123,6 +123,7 @@ impl CounterSource for Watched {
             resume: None,
             batch: None,
             chunk: None,
+            account: None,
         };
         let mut reader = Reader::new(self.map.clone(), request).map_err(io::Error::other)?;
         let (key_len, value_len) = (reader.key_stride(), reader.value_stride());

@@ -14,6 +14,7 @@ use super::queue::{Ended, Item, Queue};
 use super::reader::Reader;
 use super::source::Source;
 use crate::core::{Error, Limits, Map, Registry};
+use crate::ledger::Account;
 
 /// All watchers of events and their readers.
 #[derive(Debug)]
@@ -60,13 +61,14 @@ impl EventHub {
         self: &Arc<Self>,
         map: &Arc<Map>,
         queue_bytes: u64,
+        account: &Account,
     ) -> Result<Watcher, Error> {
         let limit = self.limits().max_event_watchers;
         let seat = self.seats.clone().try_acquire_owned().map_err(|_| Error::Limit {
             what: "watchers of events at once",
             limit: limit.into(),
         })?;
-        let queue = Arc::new(Queue::new(queue_bytes));
+        let queue = Arc::new(Queue::new(queue_bytes, account));
         if let Some(feed) = self.joined(map, &queue) {
             return Ok(Watcher { feed, queue, _seat: seat });
         }

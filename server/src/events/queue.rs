@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::batch::{Batch, Loss, LossSource};
+use crate::ledger::{Account, Charge};
 
 /// What a watcher is told.
 #[derive(Debug)]
@@ -39,10 +40,11 @@ pub(super) struct Queue {
     limit: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     waiting: VecDeque<Waiting>,
-    bytes: u64,
+    /// What waits, on the watcher's account.
+    charge: Charge,
     ended: Option<Ended>,
 }
 
@@ -53,20 +55,22 @@ enum Waiting {
 }
 
 impl Queue {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), limit }
+    pub(super) fn new(limit: u64, account: &Account) -> Self {
+        let state = State { waiting: VecDeque::new(), charge: account.empty(), ended: None };
+        Self { state: Mutex::new(state), arrived: Notify::new(), limit }
     }
 
-    /// Puts a batch in, or a loss of as many records if there is no room. A batch alone always has
-    /// room, unless memory is `short`, and then if nothing else waits.
+    /// Puts a batch in, or a loss of as many records if there is no room: in the queue, or on the
+    /// watcher's account. In the queue a batch alone always has room, unless memory is `short`, and
+    /// then if nothing else waits.
     pub(super) fn push(&self, batch: &Arc<Batch>, short: bool) {
         let mut state = self.state();
-        let full = short || state.bytes + batch.cost() > self.limit;
-        if full && state.bytes > 0 {
+        let waiting = state.charge.bytes();
+        let full = short || waiting + batch.cost() > self.limit;
+        if full && waiting > 0 || state.charge.grow(batch.cost()).is_err() {
             let count = batch.count() as u64;
             state.lose(Loss { source: LossSource::Agent, count, cpu: batch.cpu });
         } else {
-            state.bytes += batch.cost();
             state.waiting.push_back(Waiting::Batch(batch.clone()));
         }
         drop(state);
@@ -120,7 +124,7 @@ impl State {
     fn next(&mut self) -> Option<Item> {
         match self.waiting.pop_front() {
             Some(Waiting::Batch(batch)) => {
-                self.bytes -= batch.cost();
+                self.charge.shrink(self.charge.bytes() - batch.cost());
                 Some(Item::Batch(batch))
             }
             Some(Waiting::Loss(loss)) => Some(Item::Loss(loss)),
@@ -133,6 +137,7 @@ impl State {
 mod tests {
     use super::super::batch::Memory;
     use super::*;
+    use crate::ledger::testing::account;
     use crate::sys::Records;
 
     fn batch(records: usize, cpu: Option<u32>) -> Arc<Batch> {
@@ -151,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn losses_stand_where_the_records_are_missing() {
-        let queue = Queue::new(1000);
+        let queue = Queue::new(1000, &account(1 << 20));
         for records in [10, 20, 30, 40, 50] {
             queue.push(&batch(records, None), false);
         }
@@ -167,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_larger_than_the_queue_still_comes() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, &account(1 << 20));
         queue.push(&batch(100, None), true);
         queue.push(&batch(1, None), false);
         assert_eq!(told(&queue).await, "100 records");
@@ -175,8 +180,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_account_does_not_take_is_lost_and_told() {
+        let batch = batch(60, None);
+        let account = account(batch.cost() * 5 / 2);
+        let queue = Queue::new(1 << 20, &account);
+        for _ in 0..3 {
+            queue.push(&batch, false);
+        }
+        assert_eq!(account.usage().used, 2 * batch.cost());
+        for want in ["60 records", "60 records", "Agent lost 60"] {
+            assert_eq!(told(&queue).await, want);
+        }
+        assert_eq!(account.usage().used, 0);
+    }
+
+    #[tokio::test]
     async fn losses_of_many_cpus_do_not_pile_up() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, &account(1 << 20));
         queue.push(&batch(1, Some(0)), false);
         for _ in 0..1000 {
             for cpu in 0..4 {
@@ -192,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_woken() {
-        let queue = Arc::new(Queue::new(1000));
+        let queue = Arc::new(Queue::new(1000, &account(1 << 20)));
         let waiting = tokio::spawn({
             let queue = queue.clone();
             async move { told(&queue).await }

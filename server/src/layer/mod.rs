@@ -1,34 +1,28 @@
-//! The HTTP/2 server: its bounds, outermost first, a reason each.
+//! What stands between a connection and the services, and holds every request to its price.
+//!
+//! A request passes these, outermost first:
+//!
+//! 1. [`http2`]: HTTP/2 with every bound that h2 has; a task for each call, which ends when nobody
+//!    takes the answer.
+//! 2. [`gate`]: a seat for the request, or its refusal; its memory is charged from here on. One clock
+//!    for the request's body, the work and the head of the answer.
+//! 3. `inbound`: the body, charged as it comes; a message is handed on when it is whole, and charged
+//!    with what it takes when it is decoded (`weight`), before it is.
+//! 4. the services (`crate::rpc`), which charge what they build before they build it, on the same
+//!    [`Call`].
+//! 5. `outbound`: the answer in pieces, each charged until the socket has taken it.
+//!
+//! [`table`] has a row for every RPC: what all of these go by.
 
-mod admission;
+mod call;
+mod deadline;
+mod gate;
+mod http2;
+mod inbound;
+mod outbound;
+pub mod table;
+mod weight;
 
-use std::time::Duration;
-
-use tonic::transport::Server;
-use tower::layer::util::{Identity, Stack};
-
-use crate::core::Limits;
-use admission::AdmissionLayer;
-
-/// Large enough that a whole-map read is never held up by a window's round trip.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-
-/// A server with every bound that h2 has switched on: tonic leaves them off.
-pub fn server(limits: &Limits) -> Server<Stack<AdmissionLayer, Identity>> {
-    let keepalive = Duration::from_secs(limits.keepalive_seconds);
-    Server::builder()
-        // A client cannot make the agent hold streams that it has reset.
-        .http2_max_pending_accept_reset_streams(Some(256))
-        .http2_max_local_error_reset_streams(Some(1024))
-        // One connection cannot take every stream there is.
-        .max_concurrent_streams(Some(limits.max_streams.min(1024)))
-        .http2_max_header_list_size(Some(16 << 10))
-        // A peer that is gone without a word is found.
-        .http2_keepalive_interval(Some(keepalive))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .initial_stream_window_size(Some(STREAM_WINDOW))
-        .initial_connection_window_size(Some(CONNECTION_WINDOW))
-        // At the limit, fail at once; never queue.
-        .layer(AdmissionLayer::new(limits.max_requests))
-}
+pub use call::Call;
+pub use gate::Gate;
+pub use http2::{Http2, serve};

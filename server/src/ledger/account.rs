@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::seats::{NoSeat, SeatKind, SeatLimits, Seats};
+
 /// A caller may take this part of the total, a connection this part of a caller's.
-const PART: u64 = 2;
+pub(super) const PART: u64 = 2;
 /// What only health and root may take: this part of the total.
-const RESERVE: u64 = 16;
+pub(super) const RESERVE: u64 = 16;
 
 /// Who is charged: what tells one caller from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,10 +102,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A tree without callers over a total of `max_memory_bytes`.
-    pub fn new(max_memory_bytes: u64) -> Self {
+    /// A tree without callers over a total of `max_memory_bytes`, and so many seats of each kind.
+    pub fn new(max_memory_bytes: u64, seats: SeatLimits) -> Self {
         let limits = (max_memory_bytes, max_memory_bytes);
-        let total = Node::new(Share::Agent, limits, None);
+        let total = Node::new(Share::Agent, limits, seats.total(), None);
         Self { total: Arc::new(total), callers: Arc::default() }
     }
 
@@ -118,7 +120,9 @@ impl Ledger {
         let total = self.total.limit;
         let reserve = if key.may_use_reserve() { 0 } else { total / RESERVE };
         let limits = (total / PART, total - reserve);
-        let node = Arc::new(Node::new(Share::Caller(key), limits, Some(self.total.clone())));
+        let seats = self.total.seats.of_caller(key.may_use_reserve());
+        let parent = Some(self.total.clone());
+        let node = Arc::new(Node::new(Share::Caller(key), limits, seats, parent));
         callers.insert(key, Arc::downgrade(&node));
         Account(node)
     }
@@ -126,7 +130,13 @@ impl Ledger {
     /// An account for what the agent keeps on nobody's word, of at most `limit` bytes.
     pub fn own(&self, what: &'static str, limit: u64) -> Account {
         let limits = (limit, self.total.limit);
-        Account(Arc::new(Node::new(Share::Own(what), limits, Some(self.total.clone()))))
+        let (seats, parent) = (Seats::default(), Some(self.total.clone()));
+        Account(Arc::new(Node::new(Share::Own(what), limits, seats, parent)))
+    }
+
+    /// How many seats of a kind are taken, and how many there are.
+    pub fn seats(&self, kind: SeatKind) -> (u32, u32) {
+        self.total.seats.usage(kind)
     }
 
     /// How much of the total is in use.
@@ -157,7 +167,8 @@ impl Account {
     pub fn connection(&self) -> Self {
         let parent = &self.0;
         let limits = (parent.limit / PART, parent.ceiling);
-        Self(Arc::new(Node::new(Share::Connection, limits, Some(parent.clone()))))
+        let seats = Seats::default();
+        Self(Arc::new(Node::new(Share::Connection, limits, seats, Some(parent.clone()))))
     }
 
     /// The caller's account that a connection's is part of; any other is itself. For what outlives
@@ -189,9 +200,46 @@ impl Account {
         Charge { account: self.clone(), bytes: 0 }
     }
 
+    /// Takes one of the caller's seats.
+    pub fn sit(&self, kind: SeatKind) -> Result<Seat, NoSeat> {
+        let caller = self.caller().0;
+        let share = |node: &Node| node.share.clone();
+        let (Share::Caller(_), Some(agent)) = (&caller.share, &caller.parent) else {
+            return Ok(Seat { kind, nodes: [None, None] });
+        };
+        let total = agent.seats.limit(kind);
+        let ceiling = caller.seats.ceiling(kind);
+        caller.seats.take(kind, caller.seats.limit(kind)).map_err(|limit| {
+            // Where half is all, as of one seat, nobody is told of a part.
+            let share = share(if limit == total { agent } else { &caller });
+            NoSeat { kind, share, limit, total }
+        })?;
+        if let Err(limit) = agent.seats.take(kind, ceiling) {
+            caller.seats.give(kind);
+            return Err(NoSeat { kind, share: share(agent), limit, total });
+        }
+        Ok(Seat { kind, nodes: [Some(agent.clone()), Some(caller)] })
+    }
+
     /// How much of it is in use.
     pub fn usage(&self) -> Usage {
         self.0.usage()
+    }
+}
+
+/// One of the seats of a caller and of the agent, until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping the seat gives it back"]
+pub struct Seat {
+    kind: SeatKind,
+    nodes: [Option<Arc<Node>>; 2],
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        for node in self.nodes.iter().flatten() {
+            node.seats.give(self.kind);
+        }
     }
 }
 
@@ -268,13 +316,19 @@ struct Node {
     limit: u64,
     /// What this account and those below it may see in use of the total: not the reserve.
     ceiling: u64,
+    seats: Seats,
     parent: Option<Arc<Node>>,
 }
 
 impl Node {
-    fn new(share: Share, (limit, ceiling): (u64, u64), parent: Option<Arc<Node>>) -> Self {
+    fn new(
+        share: Share,
+        (limit, ceiling): (u64, u64),
+        seats: Seats,
+        parent: Option<Arc<Node>>,
+    ) -> Self {
         let (used, peak, refused) = Default::default();
-        Self { share, used, peak, refused, limit, ceiling, parent }
+        Self { share, used, peak, refused, limit, ceiling, seats, parent }
     }
 
     fn take(&self, bytes: u64) -> Result<(), Exhausted> {
@@ -344,10 +398,11 @@ mod tests {
     use super::*;
 
     const ALICE: CallerKey = CallerKey::Uid(1000);
+    const SEATS: SeatLimits = SeatLimits { connections: 16, requests: 16, streams: 1 };
 
     #[test]
     fn a_charge_is_taken_on_all_accounts_or_none_and_given_back() {
-        let ledger = Ledger::new(1600);
+        let ledger = Ledger::new(1600, SEATS);
         let (alice, bob) = (ledger.caller(ALICE), ledger.caller(CallerKey::Uid(1001)));
         let connection = alice.connection();
         let mut charge = connection.charge(300).unwrap();
@@ -372,7 +427,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_roots() {
-        let ledger = Ledger::new(1600);
+        let ledger = Ledger::new(1600, SEATS);
         let callers = [ALICE, CallerKey::Uid(1001)].map(|key| ledger.caller(key));
         let _first = callers[0].charge(800).unwrap();
         let error = callers[1].charge(800).unwrap_err();
@@ -385,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_caller_has_one_account_as_long_as_it_is_used() {
-        let ledger = Ledger::new(1600);
+        let ledger = Ledger::new(1600, SEATS);
         let charge = ledger.caller(ALICE).connection().charge(10).unwrap();
         assert_eq!(ledger.caller(ALICE).usage().used, 10, "the charge keeps the account");
         assert_eq!(charge.account().key(), Some(ALICE));
@@ -399,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_charge_can_change_hands() {
-        let ledger = Ledger::new(1600);
+        let ledger = Ledger::new(1600, SEATS);
         let (alice, bob) = (ledger.caller(ALICE), ledger.caller(CallerKey::Uid(1001)));
         let mut charge = alice.charge(500).unwrap();
         charge.transfer(&bob).unwrap();
@@ -413,7 +468,7 @@ mod tests {
 
     #[test]
     fn many_threads_never_take_more_than_there_is() {
-        let ledger = Ledger::new(16_000);
+        let ledger = Ledger::new(16_000, SEATS);
         std::thread::scope(|scope| {
             for uid in 1..5 {
                 let ledger = &ledger;
@@ -429,5 +484,34 @@ mod tests {
         });
         assert_eq!(ledger.usage().used, 0);
         assert!(ledger.usage().peak <= 15_000);
+    }
+
+    #[test]
+    fn one_caller_cannot_take_every_seat() {
+        use SeatKind::{Connection, Request, Stream};
+        let ledger = Ledger::new(1600, SEATS);
+        let (alice, bob) = (ledger.caller(ALICE), ledger.caller(CallerKey::Uid(1001)));
+        let sit = |account: &Account, kind, most| -> Vec<_> {
+            (0..most).map_while(|_| account.sit(kind).ok()).collect()
+        };
+        let hers = sit(&alice.connection(), Request, 100);
+        assert_eq!(hers.len(), 8);
+        let refused = alice.sit(Request).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "caller uid:1000 has all of its 8 requests at once (max_requests is 16)"
+        );
+        let his = sit(&bob, Request, 100);
+        assert_eq!(his.len(), 7, "one is kept for root");
+        let refused = bob.sit(Request).unwrap_err().to_string();
+        assert_eq!(refused, "the limit of 16 requests at once is reached (max_requests)");
+        assert!(ledger.caller(CallerKey::Uid(0)).sit(Request).is_ok());
+        assert_eq!(ledger.seats(Request), (15, 16));
+        assert_eq!(sit(&alice, Connection, 1).len(), 1, "each kind has seats of its own");
+        assert_eq!(sit(&alice, Stream, 2).len(), 1, "where there is one seat anybody may have it");
+        drop((hers, his));
+        assert_eq!(ledger.seats(Request).0, 0);
+        assert!(ledger.own("health", 1).sit(Request).is_ok(), "nobody's seat is not counted");
+        assert_eq!(ledger.seats(Request).0, 0);
     }
 }

@@ -9,8 +9,14 @@
 //! A caller may take at most half of the total and a connection half of a caller's, so that no one
 //! of them locks the others out; a reserve is kept for health and for root, who may have to look.
 //!
+//! Connections, requests and streams are counted by the same rules, as seats.
+//!
 //! The room at the bottom of the house: it imports nothing of the agent's.
 
 mod account;
+mod seats;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use account::{Account, CallerKey, Charge, Exhausted, Ledger, Share, Usage};
+pub use account::{Account, CallerKey, Charge, Exhausted, Ledger, Seat, Share, Usage};
+pub use seats::{NoSeat, SeatKind, SeatLimits};

@@ -1,64 +1,82 @@
-//! Taking connections in: no more than the limit, and without spinning when descriptors run out.
+//! Taking connections in: no more than there are seats for, each caller's own and all together, and
+//! without spinning when descriptors run out.
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
 
+use super::connection::Socket;
 use super::{Connection, Listener};
 use crate::core::Limits;
+use crate::ledger::{Ledger, SeatKind};
+use crate::policy::Peer;
 
-/// Accepts on all listeners until the token is cancelled; then the sockets are gone.
-pub fn serve_listeners(
+/// What a connection takes that nobody uses: HTTP/2's buffers, the socket's own, a task.
+const CONNECTION_BYTES: u64 = 64 << 10;
+
+/// Accepts on all listeners until the token is cancelled; then the sockets are gone. Each
+/// connection is served by a task of its own.
+pub fn serve_listeners<S, F>(
     listeners: Vec<Listener>,
     limits: &Limits,
+    ledger: &Ledger,
     stopping: &CancellationToken,
-) -> (JoinSet<()>, ReceiverStream<io::Result<Connection>>) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections as usize));
+    serve: S,
+) -> (JoinSet<()>, TaskTracker)
+where
+    S: Fn(Connection) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let preface = Duration::from_secs(limits.preface_seconds);
-    let (sender, receiver) = mpsc::channel(16);
+    let served = TaskTracker::new();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let (slots, sender, stopping) = (slots.clone(), sender.clone(), stopping.clone());
+        let (ledger, served) = (ledger.clone(), served.clone());
+        let (stopping, serve) = (stopping.clone(), serve.clone());
         tasks.spawn(async move {
-            let accepting = accept(&listener, &slots, preface, &sender);
+            let take = |socket, peer| match admit(&ledger, socket, peer, preface) {
+                Ok(connection) => drop(served.spawn(serve(connection))),
+                Err(refused) => debug!(%refused, "connection refused"),
+            };
             tokio::select! {
-                () = accepting => {}
+                () = accept(&listener, take) => {}
                 () = stopping.cancelled() => {}
             }
         });
     }
-    (tasks, ReceiverStream::new(receiver))
+    (tasks, served)
 }
 
-async fn accept(
-    listener: &Listener,
-    slots: &Arc<Semaphore>,
+/// Gives a connection its caller's seat and an account, or drops it.
+fn admit(
+    ledger: &Ledger,
+    socket: Socket,
+    peer: Peer,
     preface: Duration,
-    sender: &mpsc::Sender<io::Result<Connection>>,
-) {
+) -> Result<Connection, Box<dyn std::error::Error>> {
+    let caller = peer.key();
+    let account = ledger.caller(caller).connection();
+    let seat = account.sit(SeatKind::Connection).inspect_err(|refused| {
+        warn!(%caller, %refused, "connection refused: all are taken");
+    })?;
+    let charge = account.charge(CONNECTION_BYTES)?;
+    Ok(Connection::new(socket, peer, account, preface, (seat, charge)))
+}
+
+async fn accept(listener: &Listener, take: impl Fn(Socket, Peer)) {
     // Without a descriptor a connection can be neither taken nor refused, and stays in the queue:
     // this one is given up so that it can be refused.
     let mut reserve = File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => {
-                let Ok(permit) = slots.clone().try_acquire_owned() else {
-                    warn!(?peer, "connection refused: all are taken");
-                    continue;
-                };
-                let connection = Connection::new(socket, peer, preface, permit);
-                if sender.send(Ok(connection)).await.is_err() {
-                    return;
-                }
-            }
+            Ok((socket, peer)) => take(socket, peer),
             Err(error) if is_out_of_descriptors(&error) => {
                 warn!(%error, "connection refused");
                 drop(reserve.take());

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
-use tonic::transport::server::Connected;
 
+use crate::ledger::{Account, Charge, Seat};
 use crate::policy::Peer;
 
+/// What a client says first: 24 bytes of HTTP/2's preface, and a frame's head of nine.
+const PREFACE_BYTES: usize = 24 + 9;
 /// How long a client gets to take the last answers in and close its end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -24,35 +25,48 @@ pub(super) enum Socket {
     Tcp(TcpStream),
 }
 
-/// A connection that counts against the limit as long as it lives.
+/// A connection that counts against the limits as long as it lives.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     peer: Peer,
-    /// Until the first byte came: a client that never says a word would stay for ever.
-    preface: Option<Pin<Box<Sleep>>>,
+    account: Account,
+    /// Until the preface was there: a client that never says it would stay for ever.
+    preface: Option<Preface>,
     /// Since our end was closed.
     linger: Option<Pin<Box<Sleep>>>,
-    _permit: OwnedSemaphorePermit,
+    _paid: (Seat, Charge),
+}
+
+/// A client that has not said its first words yet.
+#[derive(Debug)]
+struct Preface {
+    deadline: Pin<Box<Sleep>>,
+    /// Bytes that are missing.
+    missing: usize,
 }
 
 impl Connection {
     pub(super) fn new(
         socket: Socket,
         peer: Peer,
+        account: Account,
         preface: Duration,
-        permit: OwnedSemaphorePermit,
+        paid: (Seat, Charge),
     ) -> Self {
-        let preface = Some(Box::pin(sleep(preface)));
-        Self { socket, peer, preface, linger: None, _permit: permit }
+        let deadline = Box::pin(sleep(preface));
+        let preface = Some(Preface { deadline, missing: PREFACE_BYTES });
+        Self { socket, peer, account, preface, linger: None, _paid: paid }
     }
-}
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    /// Whom it is charged to.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 }
 
@@ -70,13 +84,17 @@ impl AsyncRead for Connection {
         };
         match read {
             Poll::Ready(read) => {
-                if buf.filled().len() > before {
-                    this.preface = None;
+                let came = buf.filled().len() - before;
+                if let Some(preface) = &mut this.preface {
+                    preface.missing = preface.missing.saturating_sub(came);
+                    if preface.missing == 0 {
+                        this.preface = None;
+                    }
                 }
                 Poll::Ready(read)
             }
             Poll::Pending => {
-                let late = this.preface.as_mut().map(|deadline| deadline.as_mut().poll(cx));
+                let late = this.preface.as_mut().map(|it| it.deadline.as_mut().poll(cx));
                 match late {
                     Some(Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
                     Some(Poll::Pending) | None => Poll::Pending,

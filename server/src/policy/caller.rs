@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
+use crate::ledger::CallerKey;
+
 /// The other end of a connection, as the kernel knew it when it was made.
 #[derive(Debug, Clone)]
 pub enum Peer {
@@ -18,6 +20,16 @@ pub enum Peer {
     },
     /// On TCP without TLS: anybody on the host.
     Tcp(SocketAddr),
+}
+
+impl Peer {
+    /// Whose account it is.
+    pub fn key(&self) -> CallerKey {
+        match self {
+            Self::Unix { uid, .. } => CallerKey::Uid(*uid),
+            Self::Tcp(address) => CallerKey::Address(address.ip()),
+        }
+    }
 }
 
 /// Who is calling, in the words of policies.

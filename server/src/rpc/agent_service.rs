@@ -7,7 +7,7 @@ use bpfgate_proto::v1::agent_service_server::AgentService;
 use tonic::{Request, Response, Status};
 
 use super::convert::timestamp;
-use super::{Shared, blocking};
+use super::{Shared, open};
 use crate::core::Limits;
 use crate::policy::{Caller, Peer};
 use crate::sys::possible_cpus;
@@ -58,7 +58,8 @@ impl AgentService for Agent {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
         // Names come from the host's user database, which may be on the network.
-        let caller = blocking(move || Ok(Caller::of(&peer))).await?;
+        let (call, _) = open(request);
+        let caller = self.0.work(&call, move || Ok(Caller::of(&peer))).await?;
         let Caller { principal, aliases, transport } = caller;
         Ok(Response::new(pb::WhoAmIResponse {
             principal: principal.to_string(),

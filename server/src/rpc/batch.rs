@@ -1,5 +1,4 @@
-//! The batched RPCs of `MapService`: packed or typed entries in, work on the blocking pool, a count
-//! and a bitmap out.
+//! The batched RPCs of `MapService`: packed or typed entries in, long work, a count and a bitmap out.
 
 use std::sync::Arc;
 
@@ -8,22 +7,27 @@ use bpfgate_proto::value::EncodedValue;
 use bytes::Bytes;
 use tonic::Status;
 
+use super::Shared;
+use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, locking, update_mode};
-use super::stint::in_stints;
-use super::typed::{typed_entry, typed_entry_bytes, typed_key_bytes};
-use super::{Shared, blocking};
+use super::typed::{ENTRY_BYTES, TypedEntries, typed_entry_bytes, typed_key_bytes};
 use crate::core::{CpuMode, Error, Finder, Found, KeyList, Map, Packed, Remover, Writer};
+use crate::layer::Call;
+use crate::ledger::{Account, Charge};
 
 pub(super) async fn lookup(
     shared: &Shared,
+    call: &Arc<Call>,
     wire: pb::LookupBatchRequest,
 ) -> Result<pb::LookupBatchResponse, Status> {
     let pb::LookupBatchRequest { map, keys, typed_keys, cpu, typed } = wire;
-    let (map, most) = (shared.find_map(&map).await?, most(shared));
+    let (map, most) = (shared.find_map(call, &map).await?, shared.most());
     let cpu = cpu_mode(cpu)?;
-    let keys = key_list(&map, keys, typed_keys, most).await?;
+    let (keys, _charge) = key_list(shared, call, &map, keys, typed_keys).await?;
+    // Once as they are read, and once more encoded.
+    call.hold(2 * Finder::bytes(&map, &keys, cpu, most)?)?;
     let finder = Finder::new(map, keys, cpu, most)?;
-    let finder = in_stints(finder, Finder::find_slice).await?;
+    let finder = shared.work_steps(call, finder, Finder::find_slice).await?;
     let found = finder.finish();
     if !typed {
         let Found { map: _, keys, values, stride, found } = found;
@@ -35,17 +39,25 @@ pub(super) async fn lookup(
             typed_entries: Vec::new(),
         });
     }
-    blocking(move || typed_answer(found, cpu, most)).await
+    let entries = found.entries().count() as u64;
+    let bounds = entry_bounds(&found.map, cpu, (true, true))?;
+    if bounds.least.saturating_mul(entries) > most {
+        let what = format!("the typed entries of map {}", found.map.text());
+        let asked = bounds.least.saturating_mul(entries);
+        return Err(Error::TooLarge { what, asked, limit: most }.into());
+    }
+    let room = bounds.most.saturating_mul(entries).min(most);
+    call.hold(2 * room + entries * ENTRY_BYTES)?;
+    shared.work(call, move || typed_answer(found, cpu, room)).await
 }
 
-fn typed_answer(found: Found, cpu: CpuMode, most: u64) -> Result<pb::LookupBatchResponse, Error> {
-    let mut typed_entries = Vec::new();
-    let mut size = Size::new(format!("the typed entries of map {}", found.map.text()), most);
+fn typed_answer(found: Found, cpu: CpuMode, room: u64) -> Result<pb::LookupBatchResponse, Error> {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let mut entries = TypedEntries::new(&found.map, cpu, room);
     for (key, value) in found.entries() {
-        let entry = typed_entry(&found.map, Some(key), Some(value), cpu)?;
-        size.add(prost::Message::encoded_len(&entry))?;
-        typed_entries.push(entry);
+        entries.add(Some(key), Some(value))?;
     }
+    let typed_entries = entries.finish((true, true));
     let Found { map: _, keys, values: _, stride, found } = found;
     Ok(pb::LookupBatchResponse {
         count: count(keys.len()),
@@ -58,45 +70,47 @@ fn typed_answer(found: Found, cpu: CpuMode, most: u64) -> Result<pb::LookupBatch
 
 pub(super) async fn update(
     shared: &Shared,
+    call: &Arc<Call>,
     wire: pb::UpdateBatchRequest,
 ) -> Result<pb::UpdateBatchResponse, Status> {
     let pb::UpdateBatchRequest { map, entries, typed_entries, mode, unlocked } = wire;
-    let (map, most) = (shared.find_map(&map).await?, most(shared));
+    let (map, most) = (shared.find_map(call, &map).await?, shared.most());
     let writer = Writer::new(map.clone(), update_mode(mode)?, locking(unlocked))?;
-    let pack = move || packed(&map, entries.unwrap_or_default(), typed_entries, most);
-    let entries = blocking(pack).await?;
-    let (writer, _) = in_stints((writer, entries), |(writer, entries)| {
+    let account = call.account().clone();
+    let entries = entries.unwrap_or_default();
+    let pack = move || packed(&map, entries, typed_entries, most, &account);
+    let (entries, _charge) = shared.work(call, pack).await?;
+    let work = shared.work_steps(call, (writer, entries), |(writer, entries)| {
         writer.write_slice(entries)?;
         Ok(entries.is_empty())
-    })
-    .await?;
+    });
+    let (writer, _) = work.await?;
     Ok(pb::UpdateBatchResponse { applied: writer.applied() })
 }
 
 pub(super) async fn delete(
     shared: &Shared,
+    call: &Arc<Call>,
     wire: pb::DeleteBatchRequest,
 ) -> Result<pb::DeleteBatchResponse, Status> {
     let pb::DeleteBatchRequest { map, keys, typed_keys, missing_ok } = wire;
-    let (map, most) = (shared.find_map(&map).await?, most(shared));
-    let keys = key_list(&map, keys, typed_keys, most).await?;
+    let map = shared.find_map(call, &map).await?;
+    let (keys, _charge) = key_list(shared, call, &map, keys, typed_keys).await?;
     let remover = Remover::new(map, keys, missing_ok)?;
-    let (applied, found) = in_stints(remover, Remover::remove_slice).await?.finish();
+    let (applied, found) = shared.work_steps(call, remover, Remover::remove_slice).await?.finish();
     Ok(pb::DeleteBatchResponse { applied, found: found.into() })
 }
 
-/// Bytes that a batch may take, either way: as many as a message.
-pub(super) fn most(shared: &Shared) -> u64 {
-    shared.registry.limits().max_message_bytes
-}
-
-/// Entries as a request has them: packed, or typed beside or among the packed.
+/// Entries as a request has them: packed, or typed beside or among the packed. The charge is what
+/// typed ones take as bytes.
 pub(super) fn packed(
     map: &Map,
     wire: pb::PackedEntries,
     mut typed: Vec<pb::TypedEntry>,
     most: u64,
-) -> Result<Packed, Error> {
+    account: &Account,
+) -> Result<(Packed, Charge), Error> {
+    let mut charge = account.empty();
     let pb::PackedEntries { count: number, keys, values, resume_token: _, typed_entries } = wire;
     if typed.is_empty() {
         typed = typed_entries;
@@ -104,74 +118,69 @@ pub(super) fn packed(
         return Err(both("entries.typed_entries", "typed_entries"));
     }
     if typed.is_empty() {
-        return Packed::new(map, number, keys, values);
+        return Ok((Packed::new(map, number, keys, values)?, charge));
     }
     if !keys.is_empty() || !values.is_empty() {
         return Err(both("entries.keys", "typed_entries"));
     }
-    let mut size = Size::new(format!("the entries for map {}", map.text()), most);
-    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let each = map.sys().key_len() + map.sys().value_len();
+    charge.grow(packed_bytes("entries", map, each, typed.len(), most)?)?;
+    let mut scratch = account.empty();
+    let (mut keys, mut values) = (
+        Vec::with_capacity(typed.len() * map.sys().key_len()),
+        Vec::with_capacity(typed.len() * map.sys().value_len()),
+    );
     for (index, entry) in (0..).zip(&typed) {
-        let (key, value) = typed_entry_bytes(map, entry)
+        let (key, value) = typed_entry_bytes(map, entry, &mut scratch)
             .map_err(|source| Error::Entry { index, source: Box::new(source) })?;
-        size.add(key.len() + value.len())?;
         keys.extend(key);
         values.extend(value);
+        scratch.shrink(0);
     }
-    Packed::new(map, count(typed.len()), keys.into(), values.into())
+    Ok((Packed::new(map, count(typed.len()), keys.into(), values.into())?, charge))
 }
 
 async fn key_list(
+    shared: &Shared,
+    call: &Arc<Call>,
     map: &Arc<Map>,
     packed: Bytes,
     typed: Vec<EncodedValue>,
-    most: u64,
-) -> Result<KeyList, Status> {
+) -> Result<(KeyList, Charge), Status> {
+    let mut charge = call.account().empty();
     if typed.is_empty() {
-        return Ok(KeyList::new(map, "keys", packed)?);
+        return Ok((KeyList::new(map, "keys", packed)?, charge));
     }
     if !packed.is_empty() {
         return Err(both("keys", "typed_keys").into());
     }
-    let map = map.clone();
-    blocking(move || {
-        let mut size = Size::new(format!("the keys for map {}", map.text()), most);
-        let mut keys = Vec::new();
+    let (map, most, mut scratch) = (map.clone(), shared.most(), call.account().empty());
+    let encode = move || {
+        charge.grow(packed_bytes("keys", &map, map.sys().key_len(), typed.len(), most)?)?;
+        let mut keys = Vec::with_capacity(typed.len() * map.sys().key_len());
         for (index, key) in (0..).zip(&typed) {
-            let key = typed_key_bytes(&map, key)
+            let key = typed_key_bytes(&map, key, &mut scratch)
                 .map_err(|source| Error::Entry { index, source: Box::new(source) })?;
-            size.add(key.len())?;
             keys.extend(key);
+            scratch.shrink(0);
         }
-        KeyList::new(&map, "typed_keys", keys.into())
-    })
-    .await
+        Ok((KeyList::new(&map, "typed_keys", keys.into())?, charge))
+    };
+    shared.work(call, encode).await
 }
 
 fn both(field: &'static str, other: &str) -> Error {
     Error::Invalid { field, problem: format!("and {other} are both given: give one") }
 }
 
-/// What typed values take as bytes, or bytes as typed values, can be far more than they were.
-pub(super) struct Size {
-    what: String,
-    bytes: u64,
-    most: u64,
-}
-
-impl Size {
-    pub(super) fn new(what: String, most: u64) -> Self {
-        Self { what, bytes: 0, most }
+/// What so many typed things take as bytes, which can be far more than they were.
+fn packed_bytes(what: &str, map: &Map, each: usize, count: usize, most: u64) -> Result<u64, Error> {
+    let asked = (each as u64).saturating_mul(count as u64);
+    if asked <= most {
+        return Ok(asked);
     }
-
-    pub(super) fn add(&mut self, bytes: usize) -> Result<(), Error> {
-        self.bytes += bytes as u64;
-        if self.bytes <= self.most {
-            return Ok(());
-        }
-        let what = std::mem::take(&mut self.what);
-        Err(Error::TooLarge { what, asked: self.bytes, limit: self.most })
-    }
+    let what = format!("the {what} for map {}", map.text());
+    Err(Error::TooLarge { what, asked, limit: most })
 }
 
 /// Bounded by the bytes of a message.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::Plan;
+use bpfgate_proto::value::{EncodedValue, Plan};
 use bytes::BytesMut;
 use pb::event_end::Reason;
 use pb::watch_events_response::Message;
@@ -13,20 +13,28 @@ use super::Shared;
 use super::convert::timestamp;
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
+use super::typed::ENTRY_BYTES;
 use crate::core::{Error, Map};
 use crate::events::batch::Lengths;
 use crate::events::{Batch, Ended, Filter, Item, Loss, LossSource, View, Watcher};
+use crate::layer::Call;
+use crate::ledger::Account;
 
-/// Bytes of a message that a typed value may take: its own, and those that say what it is.
-const TYPED_VALUE_BYTES: u64 = 32;
+/// Bytes of a message of typed records.
+const TYPED_BYTES: u64 = 1 << 20;
+/// Bytes that one typed record may have.
+const TYPED_ROOM: usize = 8 << 20;
+/// What a message without records takes.
+const HEADER_BYTES: u64 = 1 << 10;
 
 /// Checks the request and starts to watch.
 pub(super) async fn start(
     shared: &Arc<Shared>,
+    call: &Arc<Call>,
     wire: pb::WatchEventsRequest,
 ) -> Result<Stream<pb::WatchEventsResponse>, Status> {
     let pb::WatchEventsRequest { map, r#type, typed, filters, queue_bytes } = wire;
-    let map = shared.find_map(&map).await?;
+    let map = shared.find_map(call, &map).await?;
     map.require_events()?;
     let queue_bytes = granted_queue(shared, queue_bytes)?;
     let filter = |wire| {
@@ -36,11 +44,12 @@ pub(super) async fn start(
     let filters: Vec<_> = filters.into_iter().map(filter).collect();
     let view = View::of(&map, &r#type, &filters)?;
     let form = if typed { typed_form(shared, &map, &view)? } else { Form::Packed };
-    let (outlet, stream) = shared.outlet()?;
-    let watcher = shared.events.watch(&map, queue_bytes).await?;
+    let account = call.account().clone();
+    let (outlet, stream) = shared.outlet();
+    let watcher = shared.events.watch(&map, queue_bytes, &account).await?;
     let header = header(shared, &map, &view, queue_bytes);
     // The map itself is not kept: it may go.
-    let watch = Watch { map: map.text().to_owned(), view, form, records: 0 };
+    let watch = Watch { map: map.text().to_owned(), view, form, account, records: 0 };
     tokio::spawn(watch.run(watcher, outlet, header));
     Ok(stream)
 }
@@ -60,13 +69,16 @@ fn granted_queue(shared: &Shared, asked: u64) -> Result<u64, Status> {
 /// How many typed records a message holds; an error if it does not hold one.
 fn typed_form(shared: &Shared, map: &Map, view: &View) -> Result<Form, Status> {
     let plan = view.require_plan(map)?;
-    let half = shared.registry.limits().max_message_bytes / 2;
-    let (size, values) = (plan.size() as u64, plan.values().max(1));
-    let records = half / (values.saturating_mul(TYPED_VALUE_BYTES) + size * 2);
-    if records == 0 {
-        let problem = format!("a record has {values} values, too many for a message");
+    // Far below any limit of a message, and enough that messages cost nothing.
+    let most = TYPED_BYTES.min(shared.most() / 2);
+    let bounds = plan.protobuf_bounds();
+    if bounds.least > most {
+        let (least, values) = (bounds.least, plan.values());
+        let problem =
+            format!("a record of {values} values takes {least} bytes, at most {most} may");
         return Err(invalid("typed", problem));
     }
+    let records = (most / bounds.most.max(1)).max(1);
     Ok(Form::Typed { records: usize::try_from(records).unwrap_or(usize::MAX) })
 }
 
@@ -98,6 +110,7 @@ struct Watch {
     map: String,
     view: View,
     form: Form,
+    account: Account,
     /// Sent so far.
     records: u64,
 }
@@ -119,7 +132,7 @@ impl Watch {
         outlet: &mut Outlet<pb::WatchEventsResponse>,
         header: pb::EventHeader,
     ) -> Result<(), Closed> {
-        outlet.send(message(Message::Header(header))).await?;
+        self.send(outlet, Message::Header(header), HEADER_BYTES).await?;
         loop {
             let item = tokio::select! {
                 item = watcher.next() => item,
@@ -129,16 +142,26 @@ impl Watch {
                 Item::Batch(batch) => {
                     // A filter that takes nothing would never wait for the client.
                     tokio::task::coop::consume_budget().await;
-                    for batch in self.batches(&batch) {
+                    let bytes = self.bytes(&batch);
+                    let mut charge = match self.account.charge(bytes) {
+                        Ok(charge) => charge,
+                        Err(exhausted) => return Err(outlet.fail(Error::from(exhausted))),
+                    };
+                    let batches = self.batches(&batch);
+                    let each = bytes / batches.len().max(1) as u64;
+                    for batch in batches {
                         self.records += u64::from(batch.count);
-                        outlet.send(message(Message::Batch(batch))).await?;
+                        let message = message(Message::Batch(batch));
+                        outlet.send(message, charge.split(each)).await?;
                     }
                 }
-                Item::Loss(loss) => outlet.send(message(Message::Loss(loss_to(loss)))).await?,
+                Item::Loss(loss) => {
+                    self.send(outlet, Message::Loss(loss_to(loss)), HEADER_BYTES).await?;
+                }
                 Item::End(Ended::MapGone) => {
                     let reason = Reason::MapGone.into();
                     let end = pb::EventEnd { reason, records: self.records };
-                    return outlet.send(message(Message::End(end))).await;
+                    return self.send(outlet, Message::End(end), HEADER_BYTES).await;
                 }
                 Item::End(Ended::Stopping) => return Err(outlet.fail(Error::Stopping)),
                 Item::End(Ended::Failed(error)) => {
@@ -147,6 +170,32 @@ impl Watch {
                     return Err(outlet.fail(Error::Kernel { attempt, map, source }));
                 }
             }
+        }
+    }
+
+    /// Sends a message of so many bytes.
+    async fn send(
+        &self,
+        outlet: &mut Outlet<pb::WatchEventsResponse>,
+        message: Message,
+        bytes: u64,
+    ) -> Result<(), Closed> {
+        match self.account.charge(bytes) {
+            Ok(charge) => outlet.send(self::message(message), charge).await,
+            Err(exhausted) => Err(outlet.fail(Error::from(exhausted))),
+        }
+    }
+
+    /// Bytes that a batch takes as this watch wants it, at most.
+    fn bytes(&self, batch: &Batch) -> u64 {
+        let (bytes, count) = (batch.bytes.len() as u64, batch.count() as u64);
+        let packed = bytes + count * 16 + HEADER_BYTES;
+        match (&self.form, self.view.plan()) {
+            (Form::Typed { .. }, Some(plan)) => {
+                let each = plan.protobuf_bounds().most.saturating_add(ENTRY_BYTES);
+                packed.saturating_add(count.saturating_mul(each))
+            }
+            _ => packed,
         }
     }
 
@@ -197,7 +246,13 @@ impl Watch {
 
 fn typed_record(batch: &Batch, record: &[u8], plan: &Plan) -> pb::TypedRecord {
     let (typed, rest) = record.split_at_checked(plan.size()).unwrap_or((&[], record));
-    let value = plan.decode_protobuf(typed).ok();
+    // One too large for a message is left out; its bytes are in `rest`.
+    let mut out = Vec::new();
+    let written = plan.write_protobuf(typed, &mut out, TYPED_ROOM);
+    let (value, rest) = match written {
+        Ok(true) => (Some(EncodedValue::from_bytes(out.into())), rest),
+        Ok(false) | Err(_) => (None, record),
+    };
     pb::TypedRecord { value, rest: batch.bytes.slice_ref(rest) }
 }
 

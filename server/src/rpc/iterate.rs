@@ -1,35 +1,43 @@
-//! Iterate: packed entries from the blocking pool to the stream.
+//! Iterate: packed entries from the queue of long work to the stream.
 
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
+use bytes::Bytes;
 use pb::iterate_end::Reason;
 use pb::iterate_response::Message;
 use tonic::Status;
 
-use super::batch::{Size, most};
+use super::Shared;
+use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, parts};
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
-use super::stint::Stint;
-use super::typed::typed_entry;
-use super::{Shared, blocking};
+use super::typed::{ENTRY_BYTES, TypedEntries};
 use crate::core::{
     BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader,
 };
+use crate::layer::Call;
+use crate::ledger::{Account, CallerKey, Charge};
+use crate::work::{STINT, Waiter};
+
+/// What a message without entries takes.
+const MESSAGE_BYTES: u64 = 1 << 10;
 
 /// Checks the request and starts reading.
 pub(super) fn start(
     shared: &Arc<Shared>,
+    call: &Call,
     map: Arc<Map>,
     wire: pb::IterateRequest,
 ) -> Result<Stream<pb::IterateResponse>, Status> {
     let incarnation = shared.identity.incarnation_number;
-    let (request, shape) = request(&map, wire, incarnation, most(shared))?;
+    let account = call.account().clone();
+    let (request, shape) = request(&map, wire, incarnation, shared.most(), &account)?;
     let reader = Reader::new(map, request)?;
-    let (outlet, stream) = shared.outlet()?;
-    let pass = Pass { reader, shape, incarnation, sent: 0 };
-    tokio::spawn(run(pass, outlet));
+    let (outlet, stream) = shared.outlet();
+    let pass = Pass { reader, shape, incarnation, account, sent: 0 };
+    tokio::spawn(run(shared.clone(), call.caller(), pass, outlet));
     Ok(stream)
 }
 
@@ -37,7 +45,13 @@ pub(super) fn start(
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     Packed,
-    Typed { parts: Parts, cpu: CpuMode, most: u64 },
+    Typed {
+        parts: Parts,
+        cpu: CpuMode,
+        /// Bytes of an entry, and of a message.
+        entry: u64,
+        most: u64,
+    },
 }
 
 fn request(
@@ -45,6 +59,7 @@ fn request(
     wire: pb::IterateRequest,
     incarnation: u64,
     most: u64,
+    account: &Account,
 ) -> Result<(IterateRequest, Shape), Status> {
     let pb::IterateRequest {
         map: _,
@@ -61,90 +76,125 @@ fn request(
         let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
         return Err(invalid("batch_entries", problem));
     }
+    check_entry(map, most)?;
     let resume = if resume_token.is_empty() {
         None
     } else {
         Some(Position::from_token(&resume_token, map, incarnation)?)
     };
-    let (shape, chunk) = if typed {
-        (Shape::Typed { parts, cpu, most }, Some(typed_chunk(map, parts, cpu, most)?))
-    } else {
-        (Shape::Packed, None)
-    };
+    let (shape, chunk) =
+        if typed { typed_shape(map, parts, cpu, most)? } else { (Shape::Packed, None) };
     let limit = (limit > 0).then_some(limit);
     let batch = (batch > 0).then_some(batch);
-    Ok((IterateRequest { parts, cpu, limit, resume, batch, chunk }, shape))
+    let account = Some(account.clone());
+    Ok((IterateRequest { parts, cpu, limit, resume, batch, chunk, account }, shape))
+}
+
+/// One entry must fit into a message, or there is nothing to read it for.
+fn check_entry(map: &Map, most: u64) -> Result<(), Error> {
+    let asked = (map.sys().key_len() + map.sys().value_len()) as u64 + MESSAGE_BYTES;
+    if asked <= most {
+        return Ok(());
+    }
+    let what = format!("an entry of map {}", map.text());
+    Err(Error::TooLarge { what, asked, limit: most })
 }
 
 /// How many typed entries go into a message: names of fields and digits take many times the bytes
 /// that they stand for. Fails for a map without the types.
-fn typed_chunk(map: &Map, parts: Parts, cpu: CpuMode, most: u64) -> Result<usize, Error> {
-    /// Far below any limit of a message, and enough that messages cost nothing.
-    const BYTES: u64 = 1 << 20;
-    let (key, value) = (map.sys().key_len(), map.sys().value_len());
-    let mut longest = key + value;
-    for byte in [0, u8::MAX] {
-        let (key, value) = (vec![byte; key], vec![byte; value]);
-        let entry = halves(map, parts, cpu, &key, &value)?;
-        longest = longest.max(prost::Message::encoded_len(&entry));
-    }
-    // Texts differ in length, so that some room is left.
-    let entries = BYTES.min(most / 8) / longest.max(1) as u64;
-    Ok(usize::try_from(entries).unwrap_or(usize::MAX).max(1))
-}
-
-fn halves(
+fn typed_shape(
     map: &Map,
     parts: Parts,
     cpu: CpuMode,
-    key: &[u8],
-    value: &[u8],
-) -> Result<pb::TypedEntry, Error> {
-    let key = (parts != Parts::Values).then_some(key);
-    let value = (parts != Parts::Keys).then_some(value);
-    typed_entry(map, key, value, cpu)
+    most: u64,
+) -> Result<(Shape, Option<usize>), Error> {
+    /// Far below any limit of a message, and enough that messages cost nothing.
+    const BYTES: u64 = 1 << 20;
+    let bounds = entry_bounds(map, cpu, halves(parts))?;
+    if bounds.least > most {
+        let what = format!("a typed entry of map {}", map.text());
+        return Err(Error::TooLarge { what, asked: bounds.least, limit: most });
+    }
+    let entries = BYTES.min(most / 8) / bounds.most.max(1);
+    let entries = usize::try_from(entries).unwrap_or(usize::MAX).max(1);
+    let shape = Shape::Typed { parts, cpu, entry: bounds.most.min(most), most };
+    Ok((shape, Some(entries)))
+}
+
+/// Whether keys and values are wanted.
+fn halves(parts: Parts) -> (bool, bool) {
+    (parts != Parts::Values, parts != Parts::Keys)
 }
 
 /// Reads one chunk ahead of the client, no more: a slow one holds back the kernel reads.
-async fn run(pass: Pass, mut outlet: Outlet<pb::IterateResponse>) {
+async fn run(
+    shared: Arc<Shared>,
+    caller: CallerKey,
+    pass: Pass,
+    mut outlet: Outlet<pb::IterateResponse>,
+) {
     // Closed: the client is gone or has its error already.
-    let _ = send_all(pass, &mut outlet).await;
+    let _ = send_all(&shared, caller, pass, &mut outlet).await;
 }
 
-async fn send_all(mut pass: Pass, outlet: &mut Outlet<pb::IterateResponse>) -> Result<(), Closed> {
+async fn send_all(
+    shared: &Shared,
+    caller: CallerKey,
+    mut pass: Pass,
+    outlet: &mut Outlet<pb::IterateResponse>,
+) -> Result<(), Closed> {
     let header = pb::IterateHeader {
         map_id: pass.reader.map().sys().info().id,
         key_stride: stride(pass.reader.key_stride()),
         value_stride: stride(pass.reader.value_stride()),
     };
-    outlet.send(message(Message::Header(header))).await?;
+    let account = pass.account.clone();
+    send(outlet, &account, Message::Header(header)).await?;
 
     loop {
         let eager = outlet.eager();
-        let stint = blocking(move || {
-            let stopped = pass.stint(&eager)?;
-            Ok((pass, stopped))
+        let stint = shared.work.run(caller, move |waiter| {
+            let stopped = pass.stint(&eager, waiter)?;
+            Ok::<_, Error>((pass, stopped))
         });
+        let stint = tokio::select! {
+            stint = stint => stint,
+            // Nobody waits any more: the work notices between two batches.
+            closed = outlet.over() => return Err(closed),
+        };
         let stopped;
-        (pass, stopped) = match stint.await {
-            Ok(stint) => stint,
-            Err(status) => return Err(outlet.fail(status)),
+        (pass, stopped) = match stint {
+            Ok(Ok(stint)) => stint,
+            Ok(Err(error)) => return Err(outlet.fail(error)),
+            Err(lost) => return Err(outlet.fail(super::lost(lost))),
         };
         match stopped {
-            Stopped::Behind(chunk) => outlet.send(chunk).await?,
+            Stopped::Behind(chunk, charge) => outlet.send(chunk, charge).await?,
             Stopped::InTurn => {}
             Stopped::AtTheEnd => break,
         }
     }
 
-    let Pass { reader, shape: _, incarnation, sent } = pass;
+    let Pass { reader, shape: _, incarnation, account: _, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
     };
     let end =
         pb::IterateEnd { reason: reason.into(), entries: sent, resume_token: resume_token.into() };
-    outlet.send(message(Message::End(end))).await
+    send(outlet, &account, Message::End(end)).await
+}
+
+/// Sends a message without entries.
+async fn send(
+    outlet: &mut Outlet<pb::IterateResponse>,
+    account: &Account,
+    message: Message,
+) -> Result<(), Closed> {
+    match account.charge(MESSAGE_BYTES) {
+        Ok(charge) => outlet.send(self::message(message), charge).await,
+        Err(exhausted) => Err(outlet.fail(Error::from(exhausted))),
+    }
 }
 
 /// A pass over a map on its way to a client.
@@ -152,14 +202,15 @@ struct Pass {
     reader: Reader,
     shape: Shape,
     incarnation: u64,
+    account: Account,
     /// Entries sent.
     sent: u64,
 }
 
-/// Why a stint on the blocking pool stopped.
+/// Why a stint stopped.
 enum Stopped {
     /// The client has not taken the chunk before this one, or is gone.
-    Behind(pb::IterateResponse),
+    Behind(pb::IterateResponse, Charge),
     /// Others want to read as well.
     InTurn,
     /// There is no more.
@@ -168,35 +219,50 @@ enum Stopped {
 
 impl Pass {
     /// Reads and sends without a change of thread as long as the client keeps up: handing every
-    /// chunk from the pool to the runtime and back costs a fifth of the time of a pass.
-    fn stint(&mut self, eager: &Eager<pb::IterateResponse>) -> Result<Stopped, Error> {
-        let stint = Stint::begin();
-        while !stint.is_over() {
+    /// chunk from the queue to the runtime and back costs a fifth of the time of a pass.
+    fn stint(
+        &mut self,
+        eager: &Eager<pb::IterateResponse>,
+        waiter: &Waiter,
+    ) -> Result<Stopped, Error> {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < STINT && !waiter.is_gone() && !eager.is_closed() {
             let Some(chunk) = self.reader.next_chunk()? else { return Ok(Stopped::AtTheEnd) };
             self.sent += chunk.count as u64;
-            let chunk = message(Message::Entries(self.entries(chunk)?));
-            if let Err(chunk) = eager.send(chunk) {
-                return Ok(Stopped::Behind(chunk));
+            let (entries, charge) = self.entries(chunk)?;
+            if let Err((chunk, charge)) = eager.send(message(Message::Entries(entries)), charge) {
+                return Ok(Stopped::Behind(chunk, charge));
             }
         }
         Ok(Stopped::InTurn)
     }
 
-    fn entries(&self, chunk: Chunk) -> Result<pb::PackedEntries, Error> {
+    fn entries(&self, chunk: Chunk) -> Result<(pb::PackedEntries, Charge), Error> {
+        let mut typed_charge = self.account.empty();
         let typed_entries = match self.shape {
             Shape::Packed => Vec::new(),
-            Shape::Typed { parts, cpu, most } => self.typed(&chunk, parts, cpu, most)?,
+            Shape::Typed { parts, cpu, entry, most } => {
+                let bytes = (chunk.count as u64).saturating_mul(entry).min(most);
+                typed_charge = self.account.charge(bytes + chunk.count as u64 * ENTRY_BYTES)?;
+                self.typed(&chunk, parts, cpu, most)?
+            }
         };
-        let Chunk { count, keys, values, position } = chunk;
+        let Chunk { count, keys, values, position, charge } = chunk;
         let typed = matches!(self.shape, Shape::Typed { .. });
-        let (keys, values) = if typed { Default::default() } else { (keys, values) };
-        Ok(pb::PackedEntries {
+        // Only the one or the other goes on.
+        let (keys, values, charge) = if typed {
+            (Bytes::new(), Bytes::new(), typed_charge)
+        } else {
+            (keys, values, charge.unwrap_or(typed_charge))
+        };
+        let entries = pb::PackedEntries {
             count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
             keys,
             values,
             resume_token: position.token(self.incarnation).into(),
             typed_entries,
-        })
+        };
+        Ok((entries, charge))
     }
 
     fn typed(
@@ -206,20 +272,18 @@ impl Pass {
         cpu: CpuMode,
         most: u64,
     ) -> Result<Vec<pb::TypedEntry>, Error> {
-        let map = self.reader.map();
+        let (keys, values) = halves(parts);
         let (key, value) = (self.reader.key_stride(), self.reader.value_stride());
-        let mut size = Size::new(format!("the typed entries of map {}", map.text()), most);
-        let entries = (0..chunk.count).map(|at| {
-            let (key, value) = (nth(&chunk.keys, key, at), nth(&chunk.values, value, at));
-            let entry = halves(map, parts, cpu, key, value)?;
-            size.add(prost::Message::encoded_len(&entry))?;
-            Ok(entry)
-        });
-        entries.collect()
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut entries = TypedEntries::new(self.reader.map(), cpu, most);
+        for at in 0..chunk.count {
+            let key = keys.then(|| nth(&chunk.keys, key, at));
+            entries.add(key, values.then(|| nth(&chunk.values, value, at)))?;
+        }
+        Ok(entries.finish((keys, values)))
     }
 }
 
-/// A half that is not read has no bytes.
 fn nth(packed: &[u8], stride: usize, at: usize) -> &[u8] {
     &packed[at * stride..(at + 1) * stride]
 }

@@ -1,24 +1,29 @@
 //! The life of a map: made, found, described, frozen, pinned, forgotten.
 
+use std::sync::Arc;
+
 use bpfgate_proto::v1 as pb;
 use tonic::Status;
 
+use super::Shared;
 use super::map_convert::{create_map, map_filter, map_message, map_name, map_ref};
-use super::{Shared, blocking};
 use crate::core::PinPath;
+use crate::layer::Call;
 
 pub(super) async fn create(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::CreateMapRequest,
 ) -> Result<pb::CreateMapResponse, Status> {
     let create = create_map(request)?;
     let registry = shared.registry.clone();
-    let map = blocking(move || registry.create_map(create)).await?;
+    let map = shared.work(call, move || registry.create_map(create)).await?;
     Ok(pb::CreateMapResponse { map: Some(map_message(&map, true)) })
 }
 
 pub(super) async fn list(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::ListMapsRequest,
 ) -> Result<pb::ListMapsResponse, Status> {
     let filter = map_filter(request)?;
@@ -26,55 +31,60 @@ pub(super) async fn list(
     // Each map's memory is read from procfs.
     let list =
         move || Ok(registry.maps(&filter).iter().map(|map| map_message(map, false)).collect());
-    Ok(pb::ListMapsResponse { maps: blocking(list).await? })
+    Ok(pb::ListMapsResponse { maps: shared.work(call, list).await? })
 }
 
 pub(super) async fn get(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::GetMapRequest,
 ) -> Result<pb::GetMapResponse, Status> {
-    let map = shared.find_map(&request.map).await?;
-    let map = blocking(move || Ok(map_message(&map, true))).await?;
+    let map = shared.find_map(call, &request.map).await?;
+    let map = shared.work(call, move || Ok(map_message(&map, true))).await?;
     Ok(pb::GetMapResponse { map: Some(map) })
 }
 
 pub(super) async fn delete(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::DeleteMapRequest,
 ) -> Result<pb::DeleteMapResponse, Status> {
     let name = map_name(&request.map)?;
     let registry = shared.registry.clone();
-    blocking(move || registry.delete_map(&name)).await?;
+    shared.work(call, move || registry.delete_map(&name)).await?;
     Ok(pb::DeleteMapResponse {})
 }
 
 pub(super) async fn freeze(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::FreezeRequest,
 ) -> Result<pb::FreezeResponse, Status> {
-    let map = shared.find_map(&request.map).await?;
-    blocking(move || map.freeze()).await?;
+    let map = shared.find_map(call, &request.map).await?;
+    shared.work(call, move || map.freeze()).await?;
     Ok(pb::FreezeResponse {})
 }
 
 pub(super) async fn pin(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::PinRequest,
 ) -> Result<pb::PinResponse, Status> {
     let pb::PinRequest { map, path } = request;
     let reference = map_ref(&map)?;
     let path: PinPath = path.parse()?;
     let registry = shared.registry.clone();
-    let whole = blocking(move || registry.pin(&reference, &path)).await?;
+    let whole = shared.work(call, move || registry.pin(&reference, &path)).await?;
     Ok(pb::PinResponse { path: whole.to_string_lossy().into_owned() })
 }
 
 pub(super) async fn unpin(
     shared: &Shared,
+    call: &Arc<Call>,
     request: pb::UnpinRequest,
 ) -> Result<pb::UnpinResponse, Status> {
     let path: PinPath = request.path.parse()?;
     let registry = shared.registry.clone();
-    blocking(move || registry.unpin(&path)).await?;
+    shared.work(call, move || registry.unpin(&path)).await?;
     Ok(pb::UnpinResponse {})
 }

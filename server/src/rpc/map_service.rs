@@ -11,7 +11,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::outlet::Stream;
-use super::{Shared, batch, entries, events, iterate, map_life, restore, watch};
+use super::{Shared, batch, entries, events, iterate, map_life, open, restore, watch};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
@@ -31,135 +31,153 @@ impl MapService for Maps {
         &self,
         request: Request<pb::CreateMapRequest>,
     ) -> Result<Response<pb::CreateMapResponse>, Status> {
-        reply(map_life::create(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::create(&self.0, &call, request).await)
     }
 
     async fn list_maps(
         &self,
         request: Request<pb::ListMapsRequest>,
     ) -> Result<Response<pb::ListMapsResponse>, Status> {
-        reply(map_life::list(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::list(&self.0, &call, request).await)
     }
 
     async fn get_map(
         &self,
         request: Request<pb::GetMapRequest>,
     ) -> Result<Response<pb::GetMapResponse>, Status> {
-        reply(map_life::get(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::get(&self.0, &call, request).await)
     }
 
     async fn delete_map(
         &self,
         request: Request<pb::DeleteMapRequest>,
     ) -> Result<Response<pb::DeleteMapResponse>, Status> {
-        reply(map_life::delete(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::delete(&self.0, &call, request).await)
     }
 
     async fn lookup(
         &self,
         request: Request<pb::LookupRequest>,
     ) -> Result<Response<pb::LookupResponse>, Status> {
-        reply(entries::lookup(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::lookup(&self.0, &call, request).await)
     }
 
     async fn update(
         &self,
         request: Request<pb::UpdateRequest>,
     ) -> Result<Response<pb::UpdateResponse>, Status> {
-        reply(entries::update(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::update(&self.0, &call, request).await)
     }
 
     async fn delete(
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
-        reply(entries::delete(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::delete(&self.0, &call, request).await)
     }
 
     async fn lookup_and_delete(
         &self,
         request: Request<pb::LookupAndDeleteRequest>,
     ) -> Result<Response<pb::LookupAndDeleteResponse>, Status> {
-        reply(entries::lookup_and_delete(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::lookup_and_delete(&self.0, &call, request).await)
     }
 
     async fn push(
         &self,
         request: Request<pb::PushRequest>,
     ) -> Result<Response<pb::PushResponse>, Status> {
-        reply(entries::push(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::push(&self.0, &call, request).await)
     }
 
     async fn pop(
         &self,
         request: Request<pb::PopRequest>,
     ) -> Result<Response<pb::PopResponse>, Status> {
-        reply(entries::pop(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::pop(&self.0, &call, request).await)
     }
 
     async fn peek(
         &self,
         request: Request<pb::PeekRequest>,
     ) -> Result<Response<pb::PeekResponse>, Status> {
-        reply(entries::peek(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(entries::peek(&self.0, &call, request).await)
     }
 
     async fn freeze(
         &self,
         request: Request<pb::FreezeRequest>,
     ) -> Result<Response<pb::FreezeResponse>, Status> {
-        reply(map_life::freeze(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::freeze(&self.0, &call, request).await)
     }
 
     async fn pin(
         &self,
         request: Request<pb::PinRequest>,
     ) -> Result<Response<pb::PinResponse>, Status> {
-        reply(map_life::pin(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::pin(&self.0, &call, request).await)
     }
 
     async fn unpin(
         &self,
         request: Request<pb::UnpinRequest>,
     ) -> Result<Response<pb::UnpinResponse>, Status> {
-        reply(map_life::unpin(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(map_life::unpin(&self.0, &call, request).await)
     }
 
     async fn lookup_batch(
         &self,
         request: Request<pb::LookupBatchRequest>,
     ) -> Result<Response<pb::LookupBatchResponse>, Status> {
-        reply(batch::lookup(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(batch::lookup(&self.0, &call, request).await)
     }
 
     async fn update_batch(
         &self,
         request: Request<pb::UpdateBatchRequest>,
     ) -> Result<Response<pb::UpdateBatchResponse>, Status> {
-        reply(batch::update(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(batch::update(&self.0, &call, request).await)
     }
 
     async fn delete_batch(
         &self,
         request: Request<pb::DeleteBatchRequest>,
     ) -> Result<Response<pb::DeleteBatchResponse>, Status> {
-        reply(batch::delete(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(batch::delete(&self.0, &call, request).await)
     }
 
     async fn restore(
         &self,
         request: Request<Streaming<pb::RestoreRequest>>,
     ) -> Result<Response<pb::RestoreResponse>, Status> {
-        reply(restore::receive(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(restore::receive(&self.0, &call, request).await)
     }
 
     async fn iterate(
         &self,
         request: Request<pb::IterateRequest>,
     ) -> Result<Response<Self::IterateStream>, Status> {
-        let request = request.into_inner();
-        let map = self.0.find_map(&request.map).await?;
-        reply(iterate::start(&self.0, map, request))
+        let (call, request) = open(request);
+        let map = self.0.find_map(&call, &request.map).await?;
+        reply(iterate::start(&self.0, &call, map, request))
     }
 
     async fn watch_counters(
@@ -167,7 +185,8 @@ impl MapService for Maps {
         request: Request<pb::WatchCountersRequest>,
     ) -> Result<Response<Self::WatchCountersStream>, Status> {
         // `WithWatch` answers this RPC; whoever calls the trait gets the same, decoded again.
-        let stream = watch::start(&self.0, request.into_inner())?;
+        let (call, request) = open(request);
+        let stream = watch::start(&self.0, &call, request)?;
         let decode = |bytes: Bytes| pb::WatchCountersResponse::decode(bytes);
         let decoded = stream
             .map(move |sent| decode(sent?).map_err(|error| Status::internal(error.to_string())));
@@ -178,6 +197,7 @@ impl MapService for Maps {
         &self,
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        reply(events::start(&self.0, request.into_inner()).await)
+        let (call, request) = open(request);
+        reply(events::start(&self.0, &call, request).await)
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC services: convert, call, convert. All else is `core`'s and `watch`'s.
 
 mod agent_service;
+mod answer;
 mod batch;
 mod convert;
 mod entries;
@@ -15,7 +16,6 @@ mod program_service;
 mod reference;
 mod restore;
 mod status;
-mod stint;
 mod typed;
 mod upload;
 mod watch;
@@ -29,15 +29,18 @@ use bpfgate_proto::name::MapRef;
 use bpfgate_proto::v1::agent_service_server::AgentServiceServer;
 use bpfgate_proto::v1::map_service_server::MapServiceServer;
 use bpfgate_proto::v1::program_service_server::ProgramServiceServer;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::service::Routes;
+use tonic::{Request, Status};
 
 use crate::core::{Error, Map, Registry, StatsLease};
 use crate::elf::Parser;
 use crate::events::EventHub;
+use crate::layer::Call;
+use crate::ledger::Ledger;
 use crate::watch::Hub;
+use crate::work::{Lost, Waiter, WorkQueue};
 
 /// Who this agent is.
 #[derive(Debug, Clone)]
@@ -66,9 +69,12 @@ pub struct Shared {
     pub parser: Parser,
     /// Who this agent is.
     pub identity: Identity,
+    /// What callers make the agent hold.
+    pub ledger: Ledger,
+    /// Where long work is done.
+    pub work: WorkQueue,
     /// Ends every stream.
     pub stopping: CancellationToken,
-    streams: Arc<Semaphore>,
     loads: Semaphore,
     stats: StatsLease,
 }
@@ -81,17 +87,18 @@ impl Shared {
         events: Arc<EventHub>,
         parser: Parser,
         identity: Identity,
+        ledger: Ledger,
         stopping: CancellationToken,
     ) -> Self {
         let limits = registry.limits();
-        let streams = Arc::new(Semaphore::new(limits.max_streams as usize));
+        let work = WorkQueue::new(limits.workers());
         let loads = Semaphore::new(limits.max_loads as usize);
         let stats = StatsLease::new(Duration::from_secs(limits.program_stats_seconds));
-        Self { registry, hub, events, parser, identity, stopping, streams, loads, stats }
+        Self { registry, hub, events, parser, identity, ledger, work, stopping, loads, stats }
     }
 
     /// A map by its reference. A name is found at once; others ask the kernel.
-    async fn find_map(&self, reference: &str) -> Result<Arc<Map>, Status> {
+    async fn find_map(&self, call: &Arc<Call>, reference: &str) -> Result<Arc<Map>, Status> {
         if let Some(map) = self.registry.named(reference) {
             return Ok(map);
         }
@@ -100,21 +107,70 @@ impl Shared {
             return Ok(self.registry.map(&reference)?);
         }
         let registry = self.registry.clone();
-        blocking(move || registry.map(&reference)).await
+        self.work(call, move || registry.map(&reference)).await
     }
 
-    /// A server stream's two ends, if the agent has one left to give.
-    fn outlet<T: Send + 'static>(&self) -> Result<(outlet::Outlet<T>, outlet::Stream<T>), Status> {
-        let permit = self.stream_permit()?;
-        let stall = self.registry.limits().stall_time();
-        Ok(outlet::Outlet::new(stall, self.stopping.clone(), permit))
+    /// A server stream's two ends.
+    fn outlet<T: Send + 'static>(&self) -> (outlet::Outlet<T>, outlet::Stream<T>) {
+        outlet::Outlet::new(self.registry.limits().stall_time(), self.stopping.clone())
     }
 
-    /// The right to one stream more.
-    fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let limit = self.registry.limits().max_streams.into();
-        let permit = self.streams.clone().try_acquire_owned();
-        permit.map_err(|_| Error::Limit { what: "streams at once", limit })
+    /// Bytes of one message.
+    fn most(&self) -> u64 {
+        self.registry.limits().max_message_bytes
+    }
+
+    /// Runs what may block or take long off the async threads, in the caller's turn. What the call
+    /// holds is held until the work is over, whoever waits for it.
+    async fn work<T: Send + 'static>(
+        &self,
+        call: &Arc<Call>,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Status> {
+        let held = call.clone();
+        let work = move |_: &Waiter| {
+            let outcome = work();
+            drop(held);
+            outcome
+        };
+        Ok(self.work.run(call.caller(), work).await.map_err(lost)??)
+    }
+
+    /// The same of work that goes step by step, others having their turn in between.
+    async fn work_steps<W: Send + 'static>(
+        &self,
+        call: &Arc<Call>,
+        work: W,
+        step: fn(&mut W) -> Result<bool, Error>,
+    ) -> Result<W, Status> {
+        Ok(self.work.run_steps(call.caller(), work, step).await.map_err(lost)??)
+    }
+
+    /// Runs short work at once, and other work in its turn.
+    async fn by_size<T: Send + 'static>(
+        &self,
+        call: &Arc<Call>,
+        short: bool,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Status> {
+        if short { Ok(work()?) } else { self.work(call, work).await }
+    }
+}
+
+/// A request and its call.
+fn open<T>(mut request: Request<T>) -> (Arc<Call>, T) {
+    let call = request.extensions_mut().remove::<Arc<Call>>();
+    (call.expect("the gate gives every request its call"), request.into_inner())
+}
+
+/// Work without an outcome.
+fn lost(lost: Lost) -> Status {
+    match lost {
+        Lost::Stopping => Error::Stopping.into(),
+        Lost::Panicked => {
+            tracing::error!("a request panicked");
+            Status::internal("the agent made a mistake; its log says more")
+        }
     }
 }
 
@@ -149,17 +205,4 @@ pub async fn routes(shared: Arc<Shared>) -> anyhow::Result<Routes> {
         // grpcurl and grpcio before 1.60 ask for this one.
         .add_service(describe().build_v1alpha()?);
     Ok(routes.routes())
-}
-
-/// Runs what may block off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => {
-            tracing::error!(%error, "a request panicked");
-            Err(Status::internal("the agent made a mistake; its log says more"))
-        }
-    }
 }

@@ -11,7 +11,7 @@ use super::convert::labels_from;
 use super::program_convert::{
     link_message, object_message, object_name, stats_message, target_from,
 };
-use super::{Shared, blocking, upload};
+use super::{Shared, open, upload};
 use crate::core::{Error, stats_sysctl};
 
 /// ProgramService on the agent's registry.
@@ -29,7 +29,8 @@ impl ProgramService for Programs {
             let limit = shared.registry.limits().max_loads.into();
             return Err(Error::Limit { what: "loads at once", limit }.into());
         };
-        let request = upload::receive(request.into_inner(), shared.registry.limits()).await?;
+        let (call, stream) = open(request);
+        let request = upload::receive(stream, &call, shared.registry.limits()).await?;
         let (object, warnings) = shared.registry.load(&shared.parser, request).await?;
         let object = Some(object_message(&object));
         Ok(Response::new(pb::LoadObjectResponse { object, warnings }))
@@ -39,9 +40,14 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::ListObjectsRequest>,
     ) -> Result<Response<pb::ListObjectsResponse>, Status> {
-        let labels = labels_from(request.into_inner().labels)?;
-        let objects = self.0.registry.objects(&labels);
-        let objects = objects.iter().map(|object| object_message(object)).collect();
+        let (call, request) = open(request);
+        let labels = labels_from(request.labels)?;
+        let registry = self.0.registry.clone();
+        let list = move || {
+            let objects = registry.objects(&labels);
+            Ok(objects.iter().map(|object| object_message(object)).collect())
+        };
+        let objects = self.0.work(&call, list).await?;
         Ok(Response::new(pb::ListObjectsResponse { objects }))
     }
 
@@ -49,18 +55,22 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::GetObjectRequest>,
     ) -> Result<Response<pb::GetObjectResponse>, Status> {
-        let name = object_name(&request.into_inner().name)?;
-        let object = self.0.registry.object(&name)?;
-        Ok(Response::new(pb::GetObjectResponse { object: Some(object_message(&object)) }))
+        let (call, request) = open(request);
+        let name = object_name(&request.name)?;
+        let registry = self.0.registry.clone();
+        let get = move || Ok(object_message(&*registry.object(&name)?));
+        let object = self.0.work(&call, get).await?;
+        Ok(Response::new(pb::GetObjectResponse { object: Some(object) }))
     }
 
     async fn unload_object(
         &self,
         request: Request<pb::UnloadObjectRequest>,
     ) -> Result<Response<pb::UnloadObjectResponse>, Status> {
-        let name = object_name(&request.into_inner().name)?;
+        let (call, request) = open(request);
+        let name = object_name(&request.name)?;
         let registry = self.0.registry.clone();
-        blocking(move || registry.unload(&name)).await?;
+        self.0.work(&call, move || registry.unload(&name)).await?;
         Ok(Response::new(pb::UnloadObjectResponse {}))
     }
 
@@ -68,11 +78,12 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::AttachRequest>,
     ) -> Result<Response<pb::AttachResponse>, Status> {
-        let pb::AttachRequest { program, target } = request.into_inner();
+        let (call, request) = open(request);
+        let pb::AttachRequest { program, target } = request;
         let program = program.parse::<ProgramName>().map_err(Error::from)?;
         let target = target.map(target_from).transpose()?;
         let registry = self.0.registry.clone();
-        let link = blocking(move || registry.attach(&program, target)).await?;
+        let link = self.0.work(&call, move || registry.attach(&program, target)).await?;
         Ok(Response::new(pb::AttachResponse { link: Some(link_message(&link)) }))
     }
 
@@ -80,9 +91,10 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::DetachRequest>,
     ) -> Result<Response<pb::DetachResponse>, Status> {
-        let id = request.into_inner().link;
+        let (call, request) = open(request);
+        let id = request.link;
         let registry = self.0.registry.clone();
-        blocking(move || registry.detach(id)).await?;
+        self.0.work(&call, move || registry.detach(id)).await?;
         Ok(Response::new(pb::DetachResponse {}))
     }
 
@@ -90,10 +102,15 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::ListLinksRequest>,
     ) -> Result<Response<pb::ListLinksResponse>, Status> {
-        let object = request.into_inner().object;
+        let (call, request) = open(request);
+        let object = request.object;
         let object = if object.is_empty() { None } else { Some(object_name(&object)?) };
-        let links = self.0.registry.links(object.as_ref());
-        let links = links.iter().map(|link| link_message(link)).collect();
+        let registry = self.0.registry.clone();
+        let list = move || {
+            let links = registry.links(object.as_ref());
+            Ok(links.iter().map(|link| link_message(link)).collect())
+        };
+        let links = self.0.work(&call, list).await?;
         Ok(Response::new(pb::ListLinksResponse { links }))
     }
 
@@ -101,10 +118,11 @@ impl ProgramService for Programs {
         &self,
         request: Request<pb::GetProgramStatsRequest>,
     ) -> Result<Response<pb::GetProgramStatsResponse>, Status> {
-        let pb::GetProgramStatsRequest { object, enable } = request.into_inner();
+        let (call, request) = open(request);
+        let pb::GetProgramStatsRequest { object, enable } = request;
         let object = if object.is_empty() { None } else { Some(object_name(&object)?) };
         let shared = self.0.clone();
-        let stats = blocking(move || {
+        let stats = self.0.work(&call, move || {
             // Who names an object that is not there turns nothing on.
             let mut programs = shared.registry.program_stats(object.as_ref())?;
             if enable {

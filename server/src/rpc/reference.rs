@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::v1::reference::To;
-use bytes::Bytes;
 use tonic::Status;
 
+use super::Shared;
 use super::status::invalid;
-use super::{Shared, blocking};
+use super::typed::{Given, key_bytes, value_bytes};
 use crate::core::{CpuMode, Locking, Map, ProgramId, Reference, Referent, UpdateMode};
+use crate::layer::Call;
 
 /// A value by a key that stands for something else.
 pub(super) async fn lookup(
     shared: &Shared,
+    call: &Arc<Call>,
     map: &Arc<Map>,
     key: pb::Reference,
     cpu: CpuMode,
@@ -22,62 +24,73 @@ pub(super) async fn lookup(
 ) -> Result<Vec<u8>, Status> {
     let key = reference("key_reference", key)?;
     let (registry, map) = (shared.registry.clone(), map.clone());
-    blocking(move || {
+    let work = move || {
         let key = registry.held_key(&map, &key)?;
         map.lookup_held(&key, cpu, locking)
-    })
-    .await
+    };
+    shared.work(call, work).await
 }
 
 /// Writes a value by a key that stands for something else.
 pub(super) async fn update(
     shared: &Shared,
+    call: &Arc<Call>,
     map: Arc<Map>,
     key: pb::Reference,
-    value: Bytes,
+    value: Option<Given>,
     mode: UpdateMode,
     locking: Locking,
 ) -> Result<(), Status> {
     let key = reference("key_reference", key)?;
     let registry = shared.registry.clone();
-    blocking(move || {
+    let mut held = call.account().empty();
+    let work = move || {
+        let value = value_bytes(&map, value, &mut held)?;
         let key = registry.held_key(&map, &key)?;
         map.update_held(&key, &value, mode, locking)
-    })
-    .await
+    };
+    shared.work(call, work).await
 }
 
 /// Removes the entry of a key that stands for something else.
 pub(super) async fn delete(
     shared: &Shared,
+    call: &Arc<Call>,
     map: Arc<Map>,
     key: pb::Reference,
 ) -> Result<(), Status> {
     let key = reference("key_reference", key)?;
     let registry = shared.registry.clone();
-    blocking(move || {
+    let work = move || {
         let key = registry.held_key(&map, &key)?;
         map.delete_held(&key)
-    })
-    .await
+    };
+    shared.work(call, work).await
 }
 
 /// Makes an entry stand for something.
 pub(super) async fn point(
     shared: &Shared,
+    call: &Arc<Call>,
     map: Arc<Map>,
-    key: Bytes,
+    key: Option<Given>,
     to: pb::Reference,
     mode: UpdateMode,
 ) -> Result<(), Status> {
     let to = reference("reference", to)?;
     let registry = shared.registry.clone();
-    blocking(move || registry.point(&map, &key, &to, mode)).await
+    let mut held = call.account().empty();
+    let work = move || {
+        let key = key_bytes(&map, key, &mut held)?;
+        registry.point(&map, &key, &to, mode)
+    };
+    shared.work(call, work).await
 }
 
 /// What a value that was read stands for, if that is not the bytes themselves.
 pub(super) async fn told(
     shared: &Shared,
+    call: &Arc<Call>,
     map: &Arc<Map>,
     value: &[u8],
 ) -> Result<Option<pb::Reference>, Status> {
@@ -85,7 +98,7 @@ pub(super) async fn told(
         return Ok(None);
     }
     let (registry, map, value) = (shared.registry.clone(), map.clone(), value.to_vec());
-    let referent = blocking(move || Ok(registry.referent(&map, &value))).await?;
+    let referent = shared.work(call, move || Ok(registry.referent(&map, &value))).await?;
     Ok(referent.map(message))
 }
 

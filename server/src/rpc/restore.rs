@@ -1,21 +1,25 @@
 //! The client stream of Restore: a header, then entries.
 //!
-//! While the blocking pool writes one message the next is received, and no third is taken in: a
-//! client that is faster than the kernel waits. A client that goes away leaves what was written.
+//! While one message is written the next is received, and no third is taken in: a client that is
+//! faster than the kernel waits. A client that goes away leaves what was written.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bpfgate_proto::v1 as pb;
 use pb::restore_request::Message;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tonic::{Status, Streaming};
 
-use super::batch::{most, packed};
+use super::Shared;
+use super::batch::packed;
 use super::map_convert::update_mode;
 use super::status::invalid;
-use super::stint::Stint;
-use super::{Shared, blocking, upload};
-use crate::core::{Error, Limits, Locking, Packed, Writer};
+use crate::core::{CallError, Error, Locking, Packed, Writer};
+use crate::layer::Call;
+use crate::ledger::{Account, Charge};
+use crate::work::{STINT, Waiter};
 
 /// Why there are no more entries, though the client did not end its stream.
 enum Broken {
@@ -42,19 +46,20 @@ impl From<Broken> for Status {
 /// Writes all that the client sends.
 pub(super) async fn receive(
     shared: &Shared,
+    call: &Arc<Call>,
     mut stream: Streaming<pb::RestoreRequest>,
 ) -> Result<pb::RestoreResponse, Status> {
-    // It counts as a stream until it ends.
-    let _permit = shared.stream_permit()?;
     let Some(Message::Header(header)) = next(shared, &mut stream).await?.flatten() else {
         return Err(invalid("header", "must be the first message"));
     };
     let pb::RestoreHeader { map, mode } = header;
-    let writer = Writer::new(shared.find_map(&map).await?, update_mode(mode)?, Locking::IfAny)?;
+    let map = shared.find_map(call, &map).await?;
+    let writer = Writer::new(map, update_mode(mode)?, Locking::IfAny)?;
     let (sender, inbox) = channel(1);
-    let pass = Pass { writer, inbox, at_hand: None, most: most(shared) };
+    let (most, account) = (shared.most(), call.account().clone());
+    let pass = Pass { writer, inbox, at_hand: None, most, account };
     tokio::select! {
-        written = write(pass) => Ok(pb::RestoreResponse { applied: written? }),
+        written = write(shared, call, pass) => Ok(pb::RestoreResponse { applied: written? }),
         never = feed(shared, stream, sender) => match never {},
     }
 }
@@ -71,13 +76,9 @@ async fn next(
     };
     match message {
         Ok(Ok(message)) => Ok(message.map(|request| request.message)),
-        Ok(Err(status)) => Err(broken(status, limits)),
-        Err(_) => Err(Error::Silent { seconds: limits.stall_seconds }.into()),
+        Ok(Err(status)) => Err(Broken::Transport(status)),
+        Err(_) => Err(Error::from(CallError::Silent { seconds: limits.stall_seconds }).into()),
     }
-}
-
-fn broken(status: Status, limits: &Limits) -> Broken {
-    upload::too_large(&status, limits).map_or(Broken::Transport(status), Broken::Refused)
 }
 
 /// Receives up to the stream's end. What is wrong with it is told in its turn, behind the entries
@@ -112,31 +113,32 @@ struct Pass {
     writer: Writer,
     inbox: Receiver<Result<pb::PackedEntries, Broken>>,
     /// Those that are not written yet.
-    at_hand: Option<Packed>,
+    at_hand: Option<(Packed, Charge)>,
     /// Bytes that typed entries may take.
     most: u64,
+    account: Account,
 }
 
 /// How many entries were written, once all are.
-async fn write(mut pass: Pass) -> Result<u64, Status> {
+async fn write(shared: &Shared, call: &Call, mut pass: Pass) -> Result<u64, Status> {
     loop {
         if pass.at_hand.is_none() {
             let Some(next) = pass.inbox.recv().await else { return Ok(pass.writer.applied()) };
             pass.accept(next)?;
         }
-        pass = blocking(move || {
-            let outcome = pass.stint();
-            Ok(outcome.map(|()| pass))
-        })
-        .await??;
+        let stint = shared.work.run(call.caller(), move |waiter| {
+            let outcome = pass.stint(waiter);
+            outcome.map(|()| pass)
+        });
+        pass = stint.await.map_err(super::lost)??;
     }
 }
 
 impl Pass {
     /// Writes without a change of thread as long as there is something to write.
-    fn stint(&mut self) -> Result<(), Broken> {
-        let stint = Stint::begin();
-        while let Some(entries) = &mut self.at_hand {
+    fn stint(&mut self, waiter: &Waiter) -> Result<(), Broken> {
+        let begun = Instant::now();
+        while let Some((entries, _)) = &mut self.at_hand {
             self.writer.write_slice(entries)?;
             if entries.is_empty() {
                 self.at_hand = None;
@@ -144,7 +146,7 @@ impl Pass {
                     self.accept(next)?;
                 }
             }
-            if stint.is_over() {
+            if begun.elapsed() >= STINT || waiter.is_gone() {
                 break;
             }
         }
@@ -154,7 +156,7 @@ impl Pass {
     /// What was written before is told with what is wrong now.
     fn accept(&mut self, next: Result<pb::PackedEntries, Broken>) -> Result<(), Broken> {
         let packed = match next {
-            Ok(entries) => packed(self.writer.map(), entries, Vec::new(), self.most),
+            Ok(entries) => packed(self.writer.map(), entries, Vec::new(), self.most, &self.account),
             Err(Broken::Refused(error)) => Err(error),
             Err(broken) => return Err(broken),
         };

@@ -12,8 +12,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::broker;
-use crate::core::{Error, ReferenceProblem};
+use crate::core::{CallError, Error, ReferenceProblem};
 use crate::elf::ElfError;
+use crate::ledger::{Exhausted, NoSeat};
 use crate::sys::ENOTSUPP;
 use crate::watch::WatchError;
 
@@ -169,12 +170,9 @@ fn shape(error: Error) -> Shape {
             .with("what", what)
             .with("asked", asked)
             .with("limit", limit),
-        Error::Stalled { seconds } => {
-            Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
-        }
-        Error::Silent { seconds } => {
-            Shape::new(C::DeadlineExceeded, "STREAM_STALLED").with("seconds", seconds)
-        }
+        Error::Memory(exhausted) => memory_shape(&exhausted),
+        Error::NoSeat(no_seat) => seat_shape(&no_seat),
+        Error::Call(error) => call_shape(error),
         Error::Digest { got, want } => {
             Shape::new(C::FailedPrecondition, "DIGEST_MISMATCH").with("got", got).with("want", want)
         }
@@ -189,10 +187,51 @@ fn shape(error: Error) -> Shape {
         Error::Kernel { attempt: _, map, source } => kernel_shape(&source).with("map", map),
         Error::Elf(error) => elf_shape(error),
         Error::Broker(error) => broker_shape(error),
-        Error::Unread { seconds } => {
+        Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
+    }
+}
+
+/// A charge that did not fit.
+fn memory_shape(exhausted: &Exhausted) -> Shape {
+    let Exhausted { share, asked, used, limit, total } = exhausted;
+    let shape = Shape::new(Code::ResourceExhausted, "MEMORY_LIMIT").with("whose", share);
+    let shape = shape.with("asked", asked).with("used", used).with("limit", limit);
+    shape.with("setting", "max_memory_bytes").with("total", total)
+}
+
+fn seat_shape(NoSeat { kind, share, limit, total: _ }: &NoSeat) -> Shape {
+    let shape = Shape::new(Code::ResourceExhausted, "LIMIT_REACHED").with("what", kind);
+    shape.with("limit", limit).with("whose", share).with("setting", kind.limit_name())
+}
+
+fn call_shape(error: CallError) -> Shape {
+    use Code as C;
+    match error {
+        CallError::MessageTooLarge { bytes, limit } => {
+            let shape = Shape::new(C::ResourceExhausted, "MESSAGE_TOO_LARGE");
+            shape.with("asked", bytes).with("limit", limit).with("setting", "max_message_bytes")
+        }
+        CallError::MessageCut { bytes } => {
+            Shape::new(C::InvalidArgument, "MALFORMED_MESSAGE").with("bytes", bytes)
+        }
+        CallError::SlowRequest { seconds } => {
+            let shape = Shape::new(C::DeadlineExceeded, "SLOW_REQUEST").with("seconds", seconds);
+            shape.with("setting", "request_seconds")
+        }
+        CallError::SlowAnswer { seconds } => {
+            let shape = Shape::new(C::DeadlineExceeded, "SLOW_ANSWER").with("seconds", seconds);
+            shape.with("setting", "answer_seconds")
+        }
+        CallError::GivenUp => Shape::new(C::DeadlineExceeded, "GIVEN_UP"),
+        CallError::SlowUpload { seconds } => {
+            Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
+        }
+        CallError::Silent { seconds } => {
+            Shape::new(C::DeadlineExceeded, "STREAM_STALLED").with("seconds", seconds)
+        }
+        CallError::Unread { seconds } => {
             Shape::new(C::ResourceExhausted, "UNREAD").with("seconds", seconds)
         }
-        Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Keys and values of requests and answers: raw bytes, or typed by the map's schema.
 
+use std::ops::Range;
+
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::value::{EncodedValue, Plan};
 use bytes::Bytes;
-use tonic::Status;
 
-use super::status::invalid;
+use super::answer::plan;
 use crate::core::{CpuMode, Error, Map};
+use crate::ledger::Charge;
 
 /// A key or value as a request gives it.
 pub(super) enum Given {
@@ -16,6 +18,8 @@ pub(super) enum Given {
 }
 
 const NO_REFERENCES: &str = "the entries of this map refer to nothing else";
+/// A typed key or value up to here is read in less than 100 µs.
+const SHORT: usize = 4 << 10;
 
 /// The messages' oneofs, which are alike and yet types of their own.
 macro_rules! given {
@@ -43,44 +47,75 @@ given! {
     pb::peek_request::Value { RawValue, TypedValue }
 }
 
+impl Given {
+    pub(super) fn of(wire: Option<impl Into<Self>>) -> Option<Self> {
+        wire.map(Into::into)
+    }
+}
+
+/// Whether it is quickly turned into bytes.
+pub(super) fn is_short(given: Option<&Given>) -> bool {
+    match given {
+        Some(Given::Typed(typed)) => typed.as_bytes().len() <= SHORT,
+        Some(Given::Raw(bytes)) => bytes.len() <= SHORT * 16,
+        Some(Given::Reference) | None => true,
+    }
+}
+
 /// The bytes of a key.
-pub(super) fn key_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
-    match wire.map(Into::into) {
+pub(super) fn key_bytes(
+    map: &Map,
+    given: Option<Given>,
+    held: &mut Charge,
+) -> Result<Bytes, Error> {
+    match given {
         Some(Given::Raw(bytes)) => Ok(bytes),
-        Some(Given::Typed(typed)) => Ok(typed_key_bytes(map, &typed)?.into()),
-        Some(Given::Reference) => Err(invalid("key_reference", NO_REFERENCES)),
-        None => Err(invalid("key", "is missing: give raw_key or typed_key")),
+        Some(Given::Typed(typed)) => Ok(typed_key_bytes(map, &typed, held)?.into()),
+        Some(Given::Reference) => Err(wrong("key_reference", NO_REFERENCES)),
+        None => Err(wrong("key", "is missing: give raw_key or typed_key")),
     }
 }
 
 /// The bytes of a value. For a per-CPU map a list has one for each CPU.
-pub(super) fn value_bytes(map: &Map, wire: Option<impl Into<Given>>) -> Result<Bytes, Status> {
-    let typed = match wire.map(Into::into) {
-        Some(Given::Raw(bytes)) => return Ok(bytes),
+pub(super) fn value_bytes(
+    map: &Map,
+    given: Option<Given>,
+    held: &mut Charge,
+) -> Result<Bytes, Error> {
+    match given {
+        Some(Given::Raw(bytes)) => Ok(bytes),
         Some(Given::Typed(typed)) => {
             map.check_values_are_bytes()?;
-            typed
+            Ok(typed_value_bytes(map, &typed, held)?.into())
         }
-        Some(Given::Reference) => return Err(invalid("reference", NO_REFERENCES)),
-        None => return Err(invalid("value", "is missing: give raw_value or typed_value")),
-    };
-    Ok(typed_value_bytes(map, &typed)?.into())
+        Some(Given::Reference) => Err(wrong("reference", NO_REFERENCES)),
+        None => Err(wrong("value", "is missing: give raw_value or typed_value")),
+    }
+}
+
+fn wrong(field: &'static str, problem: &str) -> Error {
+    Error::Invalid { field, problem: problem.to_owned() }
 }
 
 /// The bytes of a typed key.
-pub(super) fn typed_key_bytes(map: &Map, typed: &EncodedValue) -> Result<Vec<u8>, Error> {
+pub(super) fn typed_key_bytes(
+    map: &Map,
+    typed: &EncodedValue,
+    held: &mut Charge,
+) -> Result<Vec<u8>, Error> {
     // Before anything is said of a schema.
     map.check_keys_are_bytes()?;
-    encode(map, "key", map.key_plan(), typed)
+    encode(map, "key", map.key_plan(), typed, held)
 }
 
 /// The bytes of a typed value. For a per-CPU map a list has one for each CPU.
-fn typed_value_bytes(map: &Map, typed: &EncodedValue) -> Result<Vec<u8>, Error> {
+fn typed_value_bytes(map: &Map, typed: &EncodedValue, held: &mut Charge) -> Result<Vec<u8>, Error> {
     let each = map.sys().cpus().and_then(|cpus| typed.items().filter(|each| each.len() == cpus));
-    let Some(each) = each else { return encode(map, "value", map.value_plan(), typed) };
+    let Some(each) = each else { return encode(map, "value", map.value_plan(), typed, held) };
+    held.grow(map.sys().value_len() as u64)?;
     let mut bytes = Vec::with_capacity(map.sys().value_len());
     for one in each {
-        bytes.extend(encode(map, "value", map.value_plan(), &one)?);
+        bytes.extend(encode(map, "value", map.value_plan(), &one, held)?);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
     }
     Ok(bytes)
@@ -90,56 +125,121 @@ fn typed_value_bytes(map: &Map, typed: &EncodedValue) -> Result<Vec<u8>, Error> 
 pub(super) fn typed_entry_bytes(
     map: &Map,
     entry: &pb::TypedEntry,
+    held: &mut Charge,
 ) -> Result<(Vec<u8>, Vec<u8>), Error> {
-    let missing = |field| Error::Invalid { field, problem: "is missing".to_owned() };
     let pb::TypedEntry { key, value } = entry;
-    let key = typed_key_bytes(map, key.as_ref().ok_or_else(|| missing("key"))?)?;
-    let value = typed_value_bytes(map, value.as_ref().ok_or_else(|| missing("value"))?)?;
+    let missing = |field| wrong(field, "is missing");
+    let key = typed_key_bytes(map, key.as_ref().ok_or_else(|| missing("key"))?, held)?;
+    let value = typed_value_bytes(map, value.as_ref().ok_or_else(|| missing("value"))?, held)?;
     Ok((key, map.for_every_cpu(value)))
 }
 
+/// The tree that the encoder looks into is charged as long as it is there.
 fn encode(
     map: &Map,
     what: &'static str,
     plan: Option<&Plan>,
     typed: &EncodedValue,
+    held: &mut Charge,
 ) -> Result<Vec<u8>, Error> {
-    let map = map.text().to_owned();
-    let Some(plan) = plan else { return Err(Error::NoSchema { map, what }) };
+    let text = || map.text().to_owned();
+    let Some(plan) = plan else { return Err(Error::NoSchema { map: text(), what }) };
+    let before = held.bytes();
+    // The bytes, and which of them were written.
+    held.grow(typed.tree_bytes() + 2 * plan.size() as u64)?;
     let json = typed
         .to_json()
         .map_err(|problem| Error::Invalid { field: what, problem: problem.to_string() })?;
     let encoded = plan.encode(&json);
-    encoded.map_err(|source| Error::Typed { map, what, source: Box::new(source) })
+    drop(json);
+    held.shrink(before + plan.size() as u64);
+    encoded.map_err(|source| Error::Typed { map: text(), what, source: Box::new(source) })
 }
 
-/// An entry, or a half of one, as [`Map::lookup`] and [`crate::core::Reader`] give it, typed.
-pub(super) fn typed_entry(
+/// A value as [`Map::lookup`] gave it, typed, in at most so many bytes.
+pub(super) fn typed_value(
     map: &Map,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
+    bytes: &[u8],
     cpu: CpuMode,
-) -> Result<pb::TypedEntry, Error> {
-    let key = key.map(|key| Ok::<_, Error>(decode(plan(map, "key", map.key_plan())?, key)));
-    let value = value.map(|value| typed_value(map, value, cpu));
-    Ok(pb::TypedEntry { key: key.transpose()?, value: value.transpose()? })
+    room: usize,
+) -> Result<EncodedValue, Error> {
+    let mut out = Vec::with_capacity(room.min(64 << 10));
+    write_value(map, bytes, cpu, &mut out, room)?;
+    Ok(EncodedValue::from_bytes(out.into()))
 }
 
-/// A value as [`Map::lookup`] gave it, typed.
-pub(super) fn typed_value(map: &Map, bytes: &[u8], cpu: CpuMode) -> Result<EncodedValue, Error> {
+fn write_value(
+    map: &Map,
+    bytes: &[u8],
+    cpu: CpuMode,
+    out: &mut Vec<u8>,
+    most: usize,
+) -> Result<(), Error> {
     let plan = plan(map, "value", map.value_plan())?;
-    if cpu == CpuMode::Sum || map.sys().cpus().is_none() {
-        return Ok(decode(plan, bytes));
+    let fits = match map.sys().cpus() {
+        Some(_) if cpu == CpuMode::Each => {
+            // The kernel's padding is no part of the type.
+            let each = bytes.chunks(map.cpu_stride()).map(|bytes| &bytes[..plan.size()]);
+            plan.write_protobuf_list(each, out, most)
+        }
+        _ => plan.write_protobuf(&bytes[..plan.size()], out, most),
+    };
+    written(map, fits.expect("bytes were cut to the plan's size"), most)
+}
+
+fn written(map: &Map, fits: bool, most: usize) -> Result<(), Error> {
+    if fits {
+        return Ok(());
     }
-    let each = bytes.chunks(map.cpu_stride()).map(|bytes| decode(plan, bytes));
-    Ok(EncodedValue::list(each))
+    let what = format!("what is typed of map {}", map.text());
+    Err(Error::TooLarge { what, asked: most as u64 + 1, limit: most as u64 })
 }
 
-fn plan<'m>(map: &Map, what: &'static str, plan: Option<&'m Plan>) -> Result<&'m Plan, Error> {
-    plan.ok_or_else(|| Error::NoSchema { map: map.text().to_owned(), what })
+/// Typed entries of one message, written one behind the other into one piece of memory.
+pub(super) struct TypedEntries<'m> {
+    map: &'m Map,
+    cpu: CpuMode,
+    out: Vec<u8>,
+    /// Of keys and values; empty where there is none.
+    places: Vec<[Range<usize>; 2]>,
+    most: usize,
 }
 
-/// The kernel's padding is no part of the type.
-fn decode(plan: &Plan, bytes: &[u8]) -> EncodedValue {
-    plan.decode_protobuf(&bytes[..plan.size()]).expect("bytes were cut to the plan's size")
+/// What a typed entry takes beside its bytes.
+pub(super) const ENTRY_BYTES: u64 =
+    (size_of::<pb::TypedEntry>() + size_of::<[Range<usize>; 2]>()) as u64 * 2;
+
+impl<'m> TypedEntries<'m> {
+    pub(super) fn new(map: &'m Map, cpu: CpuMode, most: usize) -> Self {
+        Self { map, cpu, out: Vec::new(), places: Vec::new(), most }
+    }
+
+    /// Adds an entry, or a half of one, as [`Map::lookup`] and [`crate::core::Reader`] give it.
+    pub(super) fn add(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), Error> {
+        let Self { map, cpu, out, places, most } = self;
+        let begin = out.len();
+        if let Some(key) = key {
+            let plan = plan(map, "key", map.key_plan())?;
+            let fits = plan.write_protobuf(&key[..plan.size()], out, *most);
+            written(map, fits.expect("bytes were cut to the plan's size"), *most)?;
+        }
+        let middle = out.len();
+        if let Some(value) = value {
+            write_value(map, value, *cpu, out, *most)?;
+        }
+        places.push([begin..middle, middle..out.len()]);
+        Ok(())
+    }
+
+    pub(super) fn finish(self, (keys, values): (bool, bool)) -> Vec<pb::TypedEntry> {
+        let bytes = Bytes::from(self.out);
+        let slice = |wanted: bool, place: &Range<usize>| {
+            wanted.then(|| EncodedValue::from_bytes(bytes.slice(place.clone())))
+        };
+        let entry = |[key, value]: &[Range<usize>; 2]| pb::TypedEntry {
+            key: slice(keys, key),
+            value: slice(values, value),
+        };
+        self.places.iter().map(entry).collect()
+    }
 }

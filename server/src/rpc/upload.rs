@@ -1,47 +1,37 @@
 //! The client stream of LoadObject: a header, then the file.
 
 use bpfgate_proto::v1 as pb;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pb::load_object_request::Message;
 use sha2::{Digest as _, Sha256};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::convert::{labels_from, map_counters};
 use super::program_convert::{global, object_name, shared_maps};
 use super::status::invalid;
-use crate::core::{Error, Limits, LoadRequest, Source};
+use crate::core::{CallError, Error, Limits, LoadRequest, Source};
+use crate::layer::Call;
+
+/// What the room for a file grows by, in bytes.
+const STEP: usize = 1 << 20;
 
 /// Takes in an object, up to the limits of size and time. Nothing is kept of one that stalls.
 pub(super) async fn receive(
     stream: Streaming<pb::LoadObjectRequest>,
+    call: &Call,
     limits: &Limits,
 ) -> Result<LoadRequest, Status> {
     let time = limits.upload_time();
-    let received = tokio::time::timeout(time, receive_all(stream, limits)).await;
-    received.map_err(|_| Error::Stalled { seconds: time.as_secs() })?
-}
-
-/// The next message, if there is one.
-async fn next(
-    stream: &mut Streaming<pb::LoadObjectRequest>,
-    limits: &Limits,
-) -> Result<Option<pb::LoadObjectRequest>, Status> {
-    let message = stream.message().await;
-    message.map_err(|status| too_large(&status, limits).map_or(status, Into::into))
-}
-
-/// What tonic says of a message above the limit, in the agent's words.
-pub(super) fn too_large(status: &Status, limits: &Limits) -> Option<Error> {
-    let what = "bytes in one message";
-    let limit = limits.max_message_bytes;
-    (status.code() == Code::OutOfRange).then_some(Error::Limit { what, limit })
+    let received = tokio::time::timeout(time, receive_all(stream, call, limits)).await;
+    received.map_err(|_| Error::from(CallError::SlowUpload { seconds: time.as_secs() }))?
 }
 
 async fn receive_all(
     mut stream: Streaming<pb::LoadObjectRequest>,
+    call: &Call,
     limits: &Limits,
 ) -> Result<LoadRequest, Status> {
-    let first = next(&mut stream, limits).await?.and_then(|first| first.message);
+    let first = stream.message().await?.and_then(|first| first.message);
     let Some(Message::Header(header)) = first else {
         return Err(invalid("header", "must be the first message"));
     };
@@ -66,12 +56,12 @@ async fn receive_all(
     }
 
     let source = if builtin.is_empty() {
-        let elf = file(&mut stream, limits).await?;
+        let elf = file(&mut stream, call, limits).await?;
         let digest: [u8; 32] = Sha256::digest(&elf).into();
         check_digest(&digest, &sha256)?;
         Source::Upload { elf, sha256: digest }
     } else {
-        if next(&mut stream, limits).await?.is_some() {
+        if stream.message().await?.is_some() {
             return Err(invalid(
                 "builtin",
                 "a built-in is loaded without a file: send the header only",
@@ -84,11 +74,12 @@ async fn receive_all(
 
 async fn file(
     stream: &mut Streaming<pb::LoadObjectRequest>,
+    call: &Call,
     limits: &Limits,
 ) -> Result<Bytes, Status> {
     let limit = limits.max_object_bytes;
-    let mut elf = BytesMut::new();
-    while let Some(part) = next(stream, limits).await? {
+    let mut elf = Vec::new();
+    while let Some(part) = stream.message().await? {
         let Some(Message::Chunk(chunk)) = part.message else {
             return Err(invalid("chunk", "must be every message behind the header"));
         };
@@ -97,9 +88,15 @@ async fn file(
             let what = "the object".to_owned();
             return Err(Error::TooLarge { what, asked, limit }.into());
         }
+        if asked > elf.capacity() as u64 {
+            // Memory of this size is moved by the kernel, not copied: it is not there twice.
+            let more = chunk.len().max(STEP);
+            call.hold(more as u64)?;
+            elf.reserve_exact(more);
+        }
         elf.extend_from_slice(&chunk);
     }
-    Ok(elf.freeze())
+    Ok(elf.into())
 }
 
 fn check_digest(got: &[u8; 32], want: &[u8]) -> Result<(), Error> {

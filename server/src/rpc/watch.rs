@@ -15,6 +15,8 @@ use super::status::invalid;
 use super::watch_wire::encode;
 use super::{Identity, Shared};
 use crate::core::Error;
+use crate::layer::Call;
+use crate::ledger::Account;
 use crate::watch::{
     CpuMode, HostName, LabelMatcher, MatchOp, Selector, Told, WatchMode, WatchRequest, Watcher,
 };
@@ -53,13 +55,14 @@ impl tokio_stream::Stream for Messages {
 /// Checks the request and starts to watch.
 pub(super) fn start(
     shared: &Arc<Shared>,
+    call: &Call,
     wire: pb::WatchCountersRequest,
 ) -> Result<Messages, Status> {
     check_named_maps(shared, &wire.selectors)?;
     let request = request(wire)?;
-    let (outlet, bundles) = shared.outlet()?;
+    let (outlet, bundles) = shared.outlet();
     let watcher = shared.hub.watch(request)?;
-    tokio::spawn(run(shared.clone(), watcher, outlet));
+    tokio::spawn(run(shared.clone(), call.account().clone(), watcher, outlet));
     Ok(Messages { bundles, open: Vec::new().into_iter() })
 }
 
@@ -76,14 +79,22 @@ fn check_named_maps(shared: &Shared, selectors: &[pb::CounterSelector]) -> Resul
     Ok(())
 }
 
-async fn run(shared: Arc<Shared>, mut watcher: Watcher, mut outlet: Outlet<Bundle>) {
+async fn run(
+    shared: Arc<Shared>,
+    account: Account,
+    mut watcher: Watcher,
+    mut outlet: Outlet<Bundle>,
+) {
     loop {
         let next = tokio::select! {
             next = watcher.next() => next,
             Closed = outlet.over() => return,
         };
         let sent = match next {
-            Some(Ok(told)) => outlet.send(bundle(told, &mut watcher, &shared.identity)).await,
+            Some(Ok(told)) => {
+                let bundle = bundle(told, &mut watcher, &shared.identity);
+                outlet.send(bundle, account.empty()).await
+            }
             Some(Err(error)) => Err(outlet.fail(error)),
             None => return,
         };

@@ -11,15 +11,14 @@ use bpfgate_proto::v1 as pb;
 use bytes::{BufMut as _, Bytes};
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use prost::Message as _;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tower::Service;
 
-use super::Shared;
 use super::watch::{self, Messages};
+use super::{Shared, open};
 
 const PATH: &str = "/bpfgate.v1.MapService/WatchCounters";
 
@@ -71,7 +70,8 @@ impl ServerStreamingService<pb::WatchCountersRequest> for Watch {
     type Future = std::future::Ready<Result<tonic::Response<Messages>, Status>>;
 
     fn call(&mut self, request: tonic::Request<pb::WatchCountersRequest>) -> Self::Future {
-        let stream = watch::start(&self.0, request.into_inner());
+        let (call, request) = open(request);
+        let stream = watch::start(&self.0, &call, request);
         std::future::ready(stream.map(tonic::Response::new))
     }
 }
@@ -110,8 +110,6 @@ impl Decoder for WatchCodec {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        // As tonic's own codec answers a message that is none.
-        let decoded = pb::WatchCountersRequest::decode(buffer);
-        decoded.map(Some).map_err(|error| Status::internal(error.to_string()))
+        bpfgate_proto::codec::decode(buffer).map(Some)
     }
 }

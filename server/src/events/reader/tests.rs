@@ -89,7 +89,7 @@ struct Stage {
 impl Stage {
     fn new(lanes: usize) -> Self {
         let feed = Arc::new(Feed::new("made", false));
-        let queue = Arc::new(Queue::new(1 << 30));
+        let queue = Arc::new(Queue::new(1 << 30, &crate::ledger::testing::account(1 << 30)));
         assert!(feed.join(&queue));
         let made = Made::new(lanes);
         let reader = Reader::new(feed, made.clone(), Memory::new(1 << 30), 1 << 20);
