@@ -30,6 +30,7 @@ pub mod frames;
 pub mod held;
 mod home;
 pub mod hooks;
+pub mod hostile;
 pub mod kernel;
 mod leaks;
 pub mod mutate;

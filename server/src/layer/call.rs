@@ -60,6 +60,15 @@ impl Call {
         Ok(self.state().held.grow(bytes)?)
     }
 
+    /// The answer is encoded, in so many bytes, and what it was made of is gone: what is held for
+    /// these, as far as it goes. So much stays with the call.
+    pub(super) fn encoded(&self, bytes: u64, stays: u64) -> Charge {
+        let mut state = self.state();
+        let part = state.held.split(bytes);
+        state.held.shrink(stays);
+        part
+    }
+
     /// Takes a part of what is held, to go with something that leaves the call.
     pub(super) fn part(&self, bytes: u64) -> Charge {
         self.state().held.split(bytes)

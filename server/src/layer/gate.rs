@@ -25,7 +25,7 @@ use crate::ledger::{Account, CallerKey, Ledger, SeatKind};
 use crate::policy::Peer;
 
 /// Headers, at most as many as `http2` lets in, and what a call takes beside its messages.
-const CALL_BYTES: u64 = 24 << 10;
+pub(super) const CALL_BYTES: u64 = 24 << 10;
 /// What a client's stream may have sent without anybody having read it.
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 /// What the agent keeps for those who ask how it is.

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::call::Call;
+use super::gate::CALL_BYTES;
 use super::table::Shape;
 use crate::core::{Error, Limits};
 use crate::ledger::Charge;
@@ -83,6 +84,16 @@ impl<B> Outbound<B> {
         Self { body, call, time, rest, charge, taken, sent, end }
     }
 
+    /// What the call holds for its one answer, and what is missing.
+    fn charge_frame(&self, bytes: usize) -> Result<Charge, Error> {
+        if self.call.row().shape != Shape::Unary {
+            return self.charge(bytes);
+        }
+        let mut charge = self.call.encoded(bytes as u64, CALL_BYTES);
+        charge.resize(bytes as u64)?;
+        Ok(charge)
+    }
+
     /// Of the connection's memory; where there is none left, of what the call holds.
     fn charge(&self, bytes: usize) -> Result<Charge, Error> {
         let bytes = bytes as u64;
@@ -92,8 +103,7 @@ impl<B> Outbound<B> {
         })
     }
 
-    fn piece(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
-        let charge = self.charge(bytes.len())?;
+    fn piece(&mut self, bytes: Bytes, charge: Charge) -> Bytes {
         self.sent += bytes.len();
         if self.sent > SMALL {
             self.taken.get_or_insert_default();
@@ -102,24 +112,31 @@ impl<B> Outbound<B> {
             taken.missing.fetch_add(1, Ordering::AcqRel);
         }
         let taken = self.taken.clone();
-        Ok(Bytes::from_owner(Piece { bytes, taken, _charge: charge }))
+        Bytes::from_owner(Piece { bytes, taken, _charge: charge })
     }
 
     fn next_of_rest(&mut self) -> Result<Bytes, Error> {
         let length = self.rest.len().min(PIECE);
+        let charge = match (self.charge(length), &mut self.charge) {
+            (Ok(charge), _) => charge,
+            // Rather of what the frame has than no end at all.
+            (Err(_), Some(frame)) => frame.split(length as u64),
+            (Err(error), None) => return Err(error),
+        };
         let copy = Bytes::copy_from_slice(&self.rest[..length]);
         self.rest.advance(length);
         if self.rest.is_empty() {
             (self.rest, self.charge) = Default::default();
         }
-        self.piece(copy)
+        Ok(self.piece(copy, charge))
     }
 
     fn frame(&mut self, data: Bytes) -> Result<Bytes, Error> {
+        let charge = self.charge_frame(data.len())?;
         if data.len() <= PIECE {
-            return self.piece(data);
+            return Ok(self.piece(data, charge));
         }
-        self.charge = Some(self.charge(data.len())?);
+        self.charge = Some(charge);
         self.rest = data;
         self.next_of_rest()
     }

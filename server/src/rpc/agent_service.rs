@@ -9,8 +9,10 @@ use tonic::{Request, Response, Status};
 use super::convert::timestamp;
 use super::{Shared, open};
 use crate::core::Limits;
+use crate::ledger::{CallerKey, SeatKind, Usage};
 use crate::policy::{Caller, Peer};
 use crate::sys::possible_cpus;
+use crate::work::Load;
 
 /// AgentService.
 #[derive(Clone)]
@@ -48,6 +50,8 @@ impl AgentService for Agent {
             features: Vec::new(),
             limits: Some(limits(self.0.registry.limits())),
             builtins: bpfgate_ebpf::all().iter().map(|b| b.name.to_owned()).collect(),
+            ledger: Some(ledger(&self.0)),
+            degraded: self.0.degraded().into_iter().map(str::to_owned).collect(),
         }))
     }
 
@@ -66,6 +70,35 @@ impl AgentService for Agent {
             aliases: aliases.iter().map(ToString::to_string).collect(),
             transport: transport.to_owned(),
         }))
+    }
+}
+
+fn ledger(shared: &Shared) -> pb::Ledger {
+    /// Of a thousand callers nobody wants to see all.
+    const CALLERS: usize = 32;
+    let Usage { used, peak, limit, refused } = shared.ledger.usage();
+    let taken = |kind| shared.ledger.seats(kind).0;
+    let Load { running, threads, waiting } = shared.work.load();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let mut callers = shared.ledger.callers_usage();
+    callers.sort_by_key(|(_, usage)| std::cmp::Reverse(usage.used));
+    let caller = |(key, usage): &(CallerKey, Usage)| pb::CallerUsage {
+        caller: key.to_string(),
+        used_bytes: usage.used,
+        limit_bytes: usage.limit,
+    };
+    pb::Ledger {
+        used_bytes: used,
+        peak_bytes: peak,
+        limit_bytes: limit,
+        refused,
+        connections: taken(SeatKind::Connection),
+        requests: taken(SeatKind::Request),
+        streams: taken(SeatKind::Stream),
+        workers: count(running),
+        max_workers: count(threads),
+        work_waiting: count(waiting),
+        callers: callers.iter().take(CALLERS).map(caller).collect(),
     }
 }
 

@@ -64,7 +64,10 @@ impl Answer {
 
     /// Bytes of memory: what is read, what is made of it, and the encoded answer.
     pub(super) fn bytes(&self) -> u64 {
-        self.read + 2 * (self.raw + self.typed_room() as u64) + REST
+        // What is not summed is sent as it was read.
+        let sum = if self.raw == self.read { 0 } else { self.raw };
+        let typed = self.typed_room() as u64;
+        self.read + sum + typed + (self.raw + typed) + REST
     }
 
     /// Whether it may be read and written where the request runs.

@@ -6,6 +6,7 @@ mod batch;
 mod convert;
 mod entries;
 mod events;
+mod health;
 mod iterate;
 mod map_convert;
 mod map_life;
@@ -115,6 +116,13 @@ impl Shared {
         outlet::Outlet::new(self.registry.limits().stall_time(), self.stopping.clone())
     }
 
+    /// What does not work as it should, by the names that health knows it by.
+    fn degraded(&self) -> Vec<&'static str> {
+        let memory = self.ledger.usage();
+        let full = memory.used > memory.limit - memory.limit / 16;
+        full.then_some(health::MEMORY).into_iter().collect()
+    }
+
     /// Bytes of one message.
     fn most(&self) -> u64 {
         self.registry.limits().max_message_bytes
@@ -183,12 +191,9 @@ pub async fn routes(shared: Arc<Shared>) -> anyhow::Result<Routes> {
     let maps = watch_codec::WithWatch { inner: maps, shared: shared.clone(), most };
     let programs = ProgramServiceServer::new(program_service::Programs(shared.clone()))
         .max_decoding_message_size(most);
-    let agent = AgentServiceServer::new(agent_service::Agent(shared));
+    let agent = AgentServiceServer::new(agent_service::Agent(shared.clone()));
 
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<MapServiceServer<map_service::Maps>>().await;
-    reporter.set_serving::<ProgramServiceServer<program_service::Programs>>().await;
-    reporter.set_serving::<AgentServiceServer<agent_service::Agent>>().await;
+    let health = health::service(shared.clone()).await;
 
     let describe = || {
         tonic_reflection::server::Builder::configure()
