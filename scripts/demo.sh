@@ -171,7 +171,7 @@ leave_nothing_behind() {
 
     # The kernel frees in its own time, some of it after an RCU grace period.
     local left deadline=$((SECONDS + 5))
-    while left=$(loaded_still) && [ -n "$left" ]; do
+    while left=$(loaded_still) || die "could not ask the kernel what is left"; [ -n "$left" ]; do
         [ "$SECONDS" -lt "$deadline" ] || die "still in the kernel: $left"
         sleep 0.1
     done

@@ -45,10 +45,10 @@ main() {
         case $part in
         kernel-test)
             ensure_bpftool
-            ensure_file_systems
+            scripts/mounts.sh
             ensure_python
             ;;
-        demo) ensure_file_systems ;;
+        demo) scripts/mounts.sh ;;
         check)
             ensure_linters
             ensure_cargo_deny
@@ -226,30 +226,15 @@ ensure_toolchain() {
         --component clippy --component rustfmt --no-self-update >/dev/null
 }
 
-# ---- For the kernel tests and the demo ----------------------------------------------------------
-
-ensure_file_systems() {
-    ensure_mounted bpf /sys/fs/bpf "pins programs and maps"
-    if ! findmnt -n -t tracefs >/dev/null; then
-        ensure_mounted tracefs /sys/kernel/tracing "lists tracepoints"
-    fi
-    findmnt -n -t cgroup2 >/dev/null ||
-        warn "no cgroup2 is mounted: what attaches to a cgroup cannot be tested here"
-}
-
-ensure_mounted() {
-    local kind=$1 where=$2 reason=$3
-    findmnt -n -t "$kind" "$where" >/dev/null && return
-    step "Mounting $kind on $where: it $reason"
-    as_root mount -t "$kind" "$kind" "$where" ||
-        warn "could not mount it; what needs it will say so"
-}
+# ---- For the kernel tests -----------------------------------------------------------------------
 
 # A client in Python finds out by reflection what the agent offers.
 ensure_python() {
     local venv=$target/venv
     [ -e tests/requirements.txt ] || return 0
-    cmp -s tests/requirements.txt "$venv/installed.txt" && return
+    # A venv breaks when the Python that it was made with goes.
+    cmp -s tests/requirements.txt "$venv/installed.txt" &&
+        as_builder "$venv/bin/python" -c 'import grpc' >/dev/null 2>&1 && return
     step "Installing a Python gRPC client into $venv: a test calls the agent from another language"
     if as_builder python3 -m venv --clear "$venv" &&
         as_builder "$venv/bin/pip" -q --disable-pip-version-check install -r tests/requirements.txt; then

@@ -38,6 +38,7 @@ mod reconnect;
 mod redirects;
 mod references;
 mod restore;
+mod set_up;
 mod shared_maps;
 mod sockets;
 mod storage;
