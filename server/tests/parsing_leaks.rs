@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,13 +105,13 @@ async fn a_caller_that_leaves_leaves_nothing() {
 }
 
 /// What the kernel says about this process's only child, once that has confined itself.
-fn confined_child() -> Option<String> {
+fn confined_child() -> Option<(String, PathBuf)> {
     let (_, children) = held();
-    let status = fs::read_to_string(format!("/proc/{}/status", children.trim())).ok()?;
-    let limits = fs::read_to_string(format!("/proc/{}/limits", children.trim())).ok()?;
-    let confined =
-        status.contains("NoNewPrivs:\t1") && limits.contains("Max open files            8");
-    confined.then_some(status + &limits)
+    let child = Path::new("/proc").join(children.trim());
+    let status = fs::read_to_string(child.join("status")).ok()?;
+    let limits = fs::read_to_string(child.join("limits")).ok()?;
+    let network = fs::read_link(child.join("ns/net")).ok()?;
+    status.contains("Seccomp:\t2").then_some((status + &limits, network))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,12 +132,20 @@ async fn the_process_has_given_up_its_rights() {
         }
         parse.await.expect("no panic").expect("it parses");
     }
-    let seen = seen.expect("the process was seen at work");
-    for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "Groups:\t \n"] {
+    let (seen, network) = seen.expect("the process was seen at work");
+    for line in [
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "Groups:\t \n",
+        "NoNewPrivs:\t1",
+        "Max open files            8 ",
+    ] {
         assert!(seen.contains(line), "{line}: {seen}");
     }
     if rustix::process::geteuid().is_root() {
         assert!(seen.contains("Uid:\t65533\t65533\t65533\t65533"), "{seen}");
+        assert!(seen.contains("Gid:\t65533\t65533\t65533\t65533"), "{seen}");
+        assert_ne!(network, fs::read_link("/proc/self/ns/net").unwrap());
     }
     for limit in ["Max address space", "Max core file size", "Max cpu time", "Max processes"] {
         let line = seen.lines().find(|line| line.starts_with(limit)).expect("a limit");

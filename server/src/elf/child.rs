@@ -8,19 +8,53 @@ use std::process::ExitCode;
 
 use aya_obj::btf::{Btf as KernelBtf, BtfFeatures};
 use aya_obj::{Map, Object};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use object::Endianness;
+use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::btf::Btf;
+use super::host::Host;
 use super::image::Malformed;
 use super::plan::{GlobalValue, ObjectPlan};
 use super::prepare::Prepared;
 use super::{ElfError, globals, maps, programs, rewrite};
+use crate::sys;
 
 /// Exit code of a process that could not give up its rights, or not talk.
 pub(super) const UNUSABLE: u8 = 3;
 /// Standard streams, the kernel's BTF, and one to spare.
 const FILES_MAX: u64 = 8;
+
+/// A user and group that no account has, so that no process of a user's may touch the parser.
+/// `nobody` would not do: others run as `nobody` too. Distributions keep this number free, and a
+/// container's usual id mapping includes it.
+const NO_ACCOUNT: u32 = 65533;
+
+/// What a parser does: read, compute, write, end. Nothing here opens, executes or connects.
+const SYSTEM_CALLS: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_close,
+    // The allocator, and HashMap's seeds.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_getrandom,
+    libc::SYS_futex,
+    // A panic, an abort, and the end of the main thread.
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
 
 /// What the parsing process does, once `main` finds [`CHILD_ARGUMENT`](super::CHILD_ARGUMENT)
 /// before its memory limit in bytes and its processor time in seconds.
@@ -38,9 +72,10 @@ pub fn child_main() -> ExitCode {
 fn run() -> io::Result<()> {
     let mut limits = env::args().skip(2).map(|arg| arg.parse::<u64>().map_err(io::Error::other));
     let mut limit = || limits.next().unwrap_or_else(|| Err(io::Error::other("a limit is missing")));
+    let host = Host::learn();
     confine(limit()?, limit()?)?;
     let (globals, elf) = read_request(&mut io::stdin().lock())?;
-    let answer = plan(&elf, &globals);
+    let answer = plan(&elf, &globals, &host);
     let answer = postcard::to_stdvec(&answer).map_err(io::Error::other)?;
     io::stdout().write_all(&answer)?;
     io::stdout().flush()
@@ -48,6 +83,11 @@ fn run() -> io::Result<()> {
 
 /// Gives up everything that a parser does not need, before it has seen a byte.
 fn confine(memory: u64, cpu_seconds: u64) -> io::Result<()> {
+    // Where the agent may not do this itself the filter below has to do.
+    let _ = sys::leave_network();
+    if rustix::process::geteuid().is_root() {
+        change_user()?;
+    }
     // If the agent dies now, the pipes are closed and reading or writing them ends this process.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // Another parsing process runs as the same user; it must not trace this one.
@@ -68,6 +108,19 @@ fn confine(memory: u64, cpu_seconds: u64) -> io::Result<()> {
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nproc, 0, 0)?;
     limit(Resource::Nofile, FILES_MAX, FILES_MAX)?;
+    match sys::allow_only(SYSTEM_CALLS) {
+        // A kernel that was built without filters.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
+}
+
+/// The process has one thread, which is all that these calls change.
+fn change_user() -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(NO_ACCOUNT), Gid::from_raw(NO_ACCOUNT));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
     Ok(())
 }
 
@@ -100,7 +153,11 @@ pub(super) fn request_head(
 }
 
 /// From the file to the plan.
-fn plan(elf: &[u8], values: &BTreeMap<String, GlobalValue>) -> Result<ObjectPlan, ElfError> {
+fn plan(
+    elf: &[u8],
+    values: &BTreeMap<String, GlobalValue>,
+    host: &Host,
+) -> Result<ObjectPlan, ElfError> {
     let prepared = Prepared::read(elf)?;
     let copy = rewrite::rewrite(elf, &prepared)?;
     let mut object = Object::parse(&copy).map_err(|e| invalid(&e))?;
@@ -112,15 +169,15 @@ fn plan(elf: &[u8], values: &BTreeMap<String, GlobalValue>) -> Result<ObjectPlan
         .map(aya_obj::btf::Btf::to_bytes);
     let types = btf.as_deref().map(Btf::parse).transpose()?;
     if object.has_btf_relocations() {
-        let kernel =
-            KernelBtf::from_sys_fs().map_err(|e| ElfError::Kernel { reason: chain(&e) })?;
+        let kernel = KernelBtf::parse(&host.vmlinux()?, Endianness::default())
+            .map_err(|e| ElfError::Kernel { reason: chain(&e) })?;
         object.relocate_btf(&kernel).map_err(|e| ElfError::Kernel { reason: chain(&e) })?;
     }
 
     let mut warnings = prepared.warnings.clone();
-    let maps = maps::plan(&object.maps, types.as_ref(), &mut warnings)?;
+    let maps = maps::plan(&object.maps, types.as_ref(), host, &mut warnings)?;
     relocate(&mut object, &maps)?;
-    let programs = programs::plan(&object, &prepared)?;
+    let programs = programs::plan(&object, &prepared, host)?;
     Ok(ObjectPlan { license: prepared.license, btf, maps, programs, warnings })
 }
 

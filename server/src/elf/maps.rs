@@ -8,6 +8,7 @@ use aya_obj::{EbpfSectionKind, Map};
 
 use super::ElfError;
 use super::btf::Btf;
+use super::host::Host;
 use super::image::Malformed;
 use super::plan::MapPlan;
 
@@ -15,11 +16,12 @@ use super::plan::MapPlan;
 pub(super) fn plan(
     maps: &HashMap<String, Map>,
     btf: Option<&Btf>,
+    host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<MapPlan>, ElfError> {
     let mut plans = Vec::with_capacity(maps.len());
     for (name, map) in maps.iter().filter(|(_, map)| !is_data(map) || !map.data().is_empty()) {
-        let plan = plan_map(name, map, btf)?;
+        let plan = plan_map(name, map, btf, host)?;
         if plan.pin_by_name {
             warnings.push(format!(
                 "map {name} is not pinned by its name; share it by name with shared_maps"
@@ -31,7 +33,7 @@ pub(super) fn plan(
     Ok(plans)
 }
 
-fn plan_map(name: &str, map: &Map, btf: Option<&Btf>) -> Result<MapPlan, ElfError> {
+fn plan_map(name: &str, map: &Map, btf: Option<&Btf>, host: &Host) -> Result<MapPlan, ElfError> {
     let mut plan = shape(name, map);
     if let Some(inner) = map.inner() {
         plan.inner = Some(Box::new(shape(&format!("{name}.inner"), &inner)));
@@ -50,9 +52,9 @@ fn plan_map(name: &str, map: &Map, btf: Option<&Btf>) -> Result<MapPlan, ElfErro
         plan.read_only = map.section_kind() == EbpfSectionKind::Rodata;
     }
     plan.pin_by_name = map.pinning() == PinningType::ByName;
-    set_defaults(&mut plan)?;
+    set_defaults(&mut plan, host)?;
     if let Some(inner) = &mut plan.inner {
-        set_defaults(inner)?;
+        set_defaults(inner, host)?;
     }
     Ok(plan)
 }
@@ -87,17 +89,17 @@ fn is_data(map: &Map) -> bool {
 }
 
 /// What libbpf changes in a definition before the kernel sees it.
-fn set_defaults(plan: &mut MapPlan) -> Result<(), ElfError> {
+fn set_defaults(plan: &mut MapPlan, host: &Host) -> Result<(), ElfError> {
     const PERF_EVENT_ARRAY: u32 = map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY as u32;
     const RINGBUF: u32 = map_type::BPF_MAP_TYPE_RINGBUF as u32;
     const USER_RINGBUF: u32 = map_type::BPF_MAP_TYPE_USER_RINGBUF as u32;
     match plan.map_type {
         0 => return Err(Malformed(format!("map {} has no type", plan.name)).into()),
-        PERF_EVENT_ARRAY if plan.max_entries == 0 => plan.max_entries = possible_cpus()?,
+        PERF_EVENT_ARRAY if plan.max_entries == 0 => plan.max_entries = host.possible_cpus()?,
         RINGBUF | USER_RINGBUF => {
             // A declared type says what the records are; the map itself has no keys or values.
             (plan.key_size, plan.value_size) = (0, 0);
-            plan.max_entries = round_ring(plan.max_entries, rustix::param::page_size());
+            plan.max_entries = round_ring(plan.max_entries, host.page_size);
         }
         _ => {}
     }
@@ -115,21 +117,6 @@ fn round_ring(bytes: u32, page: usize) -> u32 {
     pages.and_then(|pages| pages.checked_mul(page)).unwrap_or(bytes)
 }
 
-/// Possible, not online: the kernel sizes its per-CPU tables by them.
-fn possible_cpus() -> Result<u32, ElfError> {
-    const PATH: &str = "/sys/devices/system/cpu/possible";
-    let text = std::fs::read_to_string(PATH)
-        .map_err(|source| ElfError::Kernel { reason: format!("cannot read {PATH}: {source}") })?;
-    last_cpu(&text).map(|last| last + 1).ok_or_else(|| ElfError::Kernel {
-        reason: format!("{PATH} does not list CPUs: {:?}", text.trim()),
-    })
-}
-
-/// The highest number in a list such as `0-3` or `0,2-3`.
-fn last_cpu(list: &str) -> Option<u32> {
-    list.trim().rsplit([',', '-']).next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,13 +128,5 @@ mod tests {
         {
             assert_eq!(round_ring(bytes, 4096), expected, "{bytes}");
         }
-    }
-
-    #[test]
-    fn cpu_lists_are_read() {
-        assert_eq!(last_cpu("0\n"), Some(0));
-        assert_eq!(last_cpu("0-15\n"), Some(15));
-        assert_eq!(last_cpu("0-3,8-11\n"), Some(11));
-        assert_eq!(last_cpu("\n"), None);
     }
 }

@@ -5,12 +5,14 @@
 //! runs, an [`ObjectPlan`] comes back. The agent trusts the plan no more than it trusts the file:
 //! [`validate`] checks it before anybody else sees it.
 //!
+//! What they need to know of the [`host`] that process learns before it confines itself.
 //! The file goes through [`prepare`] (what is each section for), [`rewrite`] (a copy that the library
 //! can read), the library itself, then [`globals`], [`maps`] and [`programs`].
 
 mod btf;
 mod child;
 mod globals;
+mod host;
 mod image;
 mod maps;
 mod parser;

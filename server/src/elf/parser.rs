@@ -18,10 +18,6 @@ use super::{ElfError, child, validate};
 
 /// The first argument that makes the agent's binary run [`child_main`](super::child_main).
 pub const CHILD_ARGUMENT: &str = "__parse-object";
-/// A user and group that no account has, so that no process of a user's may touch the parser.
-/// `nobody` would not do: others run as `nobody` too. Distributions keep this number free, and a
-/// container's usual id mapping includes it.
-const NO_ACCOUNT: u32 = 65533;
 /// How much of a dying child's words is kept.
 const STDERR_MAX: u64 = 4096;
 
@@ -97,10 +93,6 @@ impl Parser {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if rustix::process::geteuid().is_root() {
-            // Changing the user drops the supplementary groups too.
-            command.uid(NO_ACCOUNT).gid(NO_ACCOUNT);
-        }
         command.spawn()
     }
 

@@ -5,19 +5,21 @@ use aya_obj::generated::bpf_insn;
 
 use super::ElfError;
 use super::btf::{Btf, Kind};
+use super::host::Host;
 use super::image::Malformed;
 use super::plan::ProgramPlan;
 use super::prepare::Prepared;
 use super::sections::{AttachBtf, Meaning};
 
-/// Types of the running kernel.
-pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-
 /// The object's programs in the file's order.
-pub(super) fn plan(object: &Object, prepared: &Prepared<'_>) -> Result<Vec<ProgramPlan>, ElfError> {
+pub(super) fn plan(
+    object: &Object,
+    prepared: &Prepared<'_>,
+    host: &Host,
+) -> Result<Vec<ProgramPlan>, ElfError> {
     let mut programs: Vec<_> = object.programs.iter().collect();
     programs.sort_by_key(|(_, program)| program.function_key());
-    let mut kernel = KernelBtf(None);
+    let mut kernel = KernelBtf { host, types: None };
     let mut plans = Vec::with_capacity(programs.len());
     for (name, program) in programs {
         let function = object
@@ -58,10 +60,13 @@ fn encode(insn: bpf_insn) -> [u8; 8] {
     [insn.code, insn.dst_reg() | insn.src_reg() << 4, off0, off1, imm0, imm1, imm2, imm3]
 }
 
-/// The kernel's BTF, read when first needed: it is several megabytes.
-struct KernelBtf(Option<Btf>);
+/// The kernel's BTF, read when first needed.
+struct KernelBtf<'a> {
+    host: &'a Host,
+    types: Option<Btf>,
+}
 
-impl KernelBtf {
+impl KernelBtf<'_> {
     fn find(&mut self, program: &str, section: &str, what: &AttachBtf) -> Result<u32, ElfError> {
         let (name, kind) = match what {
             AttachBtf::Unnamed => {
@@ -80,12 +85,9 @@ impl KernelBtf {
     }
 
     fn get(&mut self) -> Result<&Btf, ElfError> {
-        if self.0.is_none() {
-            let blob = std::fs::read(VMLINUX).map_err(|source| ElfError::Kernel {
-                reason: format!("cannot read the kernel's types in {VMLINUX}: {source}"),
-            })?;
-            self.0 = Some(Btf::parse(&blob)?);
+        if self.types.is_none() {
+            self.types = Some(Btf::parse(&self.host.vmlinux()?)?);
         }
-        Ok(self.0.as_ref().expect("just read"))
+        Ok(self.types.as_ref().expect("just read"))
     }
 }

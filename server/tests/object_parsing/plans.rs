@@ -161,6 +161,17 @@ async fn maps_are_as_the_file_defines_them() {
     assert_eq!(plan.license, "Dual MIT/GPL");
 }
 
+/// The process may call prctl no more: it fails as `PR_GET_AUXV` does before Linux 6.4, and with it
+/// whoever would find the size of a page that way.
+#[tokio::test]
+async fn sizes_in_pages_are_found_without_asking_the_kernel() {
+    let ring = "struct { int (*type)[27]; int (*max_entries)[4097]; } ring \
+                __attribute__((section(\".maps\"), used));";
+    let plan = Harness::default().parse(compile(ring, true)).await.expect("it parses");
+    let page = u32::try_from(rustix::param::page_size()).unwrap();
+    assert_eq!(map(&plan, "ring").max_entries, 4097_u32.next_multiple_of(page).next_power_of_two());
+}
+
 #[tokio::test]
 async fn old_map_definitions_are_read() {
     let source = format!(
