@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::OnceLock;
 
+use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_STRUCT_OPS};
 use tracing::debug;
 
 use crate::broker::{self, Specimen};
@@ -106,8 +107,25 @@ pub(super) fn lock(map: &sys::Map) -> bool {
 /// Whether the map can be frozen. The kernel looks for what forbids it (locks, timers and the like
 /// in the values) before it looks whether the descriptor may write, and this one may not.
 pub(super) fn freeze(map: &sys::Map) -> bool {
+    if !freeze_can_be_asked() {
+        // What forbids it the caller hears from the kernel.
+        return map.info().map_type != BPF_MAP_TYPE_STRUCT_OPS as u32;
+    }
     let Ok(reader) = broker::open_id(map.info().id) else { return false };
-    // Were it writable, asking would be doing.
+    refused_to_reader(&reader)
+}
+
+/// Before Linux 6.5 the kernel does not look at the descriptor at all: asking would be doing.
+fn freeze_can_be_asked() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let specimen = broker::specimen(BPF_MAP_TYPE_ARRAY as u32);
+        let reader = specimen.and_then(|specimen| broker::open_id(specimen.map.info().id));
+        reader.is_ok_and(|reader| refused_to_reader(&reader))
+    })
+}
+
+fn refused_to_reader(reader: &sys::Map) -> bool {
     let may_not = reader.access().is_ok_and(|access| !access.write);
     may_not && matches!(reader.freeze(), Err(error) if error.raw_os_error() == Some(libc::EPERM))
 }
@@ -136,4 +154,20 @@ fn has(answer: io::Result<()>) -> bool {
         error.raw_os_error(),
         Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL | libc::EPERM | libc::ENOSPC)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_whether_a_map_can_be_frozen_does_not_freeze_it() {
+        let Specimen { map, key, value, .. } =
+            broker::specimen(BPF_MAP_TYPE_ARRAY as u32).expect("an array");
+        assert!(freeze(&map));
+        map.update(&key, &value, UpdateFlags::ANY).expect("it can still be written");
+        map.freeze().expect("it can be frozen indeed");
+        let refused = map.update(&key, &value, UpdateFlags::ANY).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    }
 }
