@@ -34,6 +34,10 @@ objects! {
     SPECIAL = "special";
     /// A map of type `struct_ops`, for bpftool.
     CONGESTION = "congestion";
+    /// Counts sent bytes as the kernel's first samples did, in a map that a plain struct defines.
+    SOCKEX_OLD = "sockex_old";
+    /// The same with a map that BTF defines.
+    SOCKEX_BTF = "sockex_btf";
     /// A program that the verifier refuses.
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.

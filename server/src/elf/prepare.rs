@@ -59,6 +59,7 @@ impl<'a> Prepared<'a> {
             .map(|index| role(&image, index))
             .collect::<Result<Vec<_>, _>>()?;
         let mut prepared = Self { license: license(&image)?, image, roles, warnings: Vec::new() };
+        prepared.warn_of_old_sections();
         prepared.check_names()?;
         prepared.check_functions()?;
         prepared.check_relocations()?;
@@ -114,6 +115,20 @@ impl<'a> Prepared<'a> {
             symbol.is_function() && !symbol.is_local() && symbol.is_hidden()
         };
         self.image.symbols.iter().filter(hidden).map(|symbol| symbol.name).collect()
+    }
+
+    fn warn_of_old_sections(&mut self) {
+        for (section, role) in self.image.sections.iter().zip(&self.roles) {
+            if let Role::Program(meaning) = role
+                && let Some(modern) = meaning.modern
+            {
+                let name = section.name;
+                self.warnings.push(format!(
+                    "section {name:?} is taken as {modern:?}: old names work, SEC({modern:?}) is the \
+                     one that libbpf takes since 1.0"
+                ));
+            }
+        }
     }
 
     /// Names tie the type information to sections, so those that matter must differ.

@@ -29,6 +29,7 @@ mod mapped;
 mod maps;
 mod matrix;
 mod objects;
+mod old_samples;
 mod packets;
 mod pins;
 mod program_stats;

@@ -1,13 +1,14 @@
 //! What a program section's name says about its programs: libbpf's `SEC("…")` words.
 //!
 //! The meaning follows libbpf 1.5; like libbpf before 1.0, names that say nothing about a target
-//! may carry any text after a slash (`xdp/filter`, `socket/http`).
+//! may carry any text after a slash (`xdp/filter`, `socket/http`), or a number or `_` and more, as
+//! the kernel's samples had them (`socket1`, `xdp_prog`).
 
 mod table;
 
 use aya_obj::generated::bpf_attach_type as attach;
 
-use self::table::{DEFS, Def, Rest, Target};
+use self::table::{DEFS, Def, OLD_NAMES, Rest, Target};
 use super::plan::{AutoAttach, Direction, ProgramKind};
 
 /// A section's name, understood.
@@ -17,6 +18,8 @@ pub(super) struct Meaning {
     /// False for a leading `?`.
     pub(super) autoload: bool,
     pub(super) attach_btf: Option<AttachBtf>,
+    /// What libbpf has taken since 1.0 instead of this name.
+    pub(super) modern: Option<&'static str>,
 }
 
 /// The type in the kernel's BTF that a program is bound to when it is loaded.
@@ -47,8 +50,8 @@ pub(super) fn read(section: &str) -> Result<Meaning, BadName> {
         Some(section) => (false, section),
         None => (true, section),
     };
-    let (def, target) =
-        DEFS.iter().find_map(|def| Some((def, rest_of(section, def)?))).ok_or(BadName::Unknown)?;
+    let now = DEFS.iter().find_map(|def| Some((def, rest_of(section, def)?, None)));
+    let (def, target, modern) = now.or_else(|| old(section)).ok_or(BadName::Unknown)?;
     let (auto_attach, attach_btf) = match def.rest {
         Rest::Target(rule) => rule.read(target)?,
         Rest::Nothing | Rest::Ignored => (by_attach_type(def), None),
@@ -60,7 +63,7 @@ pub(super) fn read(section: &str) -> Result<Meaning, BadName> {
         xdp_frags: def.name.starts_with("xdp.frags"),
         auto_attach,
     };
-    Ok(Meaning { kind, autoload, attach_btf })
+    Ok(Meaning { kind, autoload, attach_btf, modern })
 }
 
 /// The target in a name that the definition fits; empty if there is none.
@@ -71,6 +74,27 @@ fn rest_of<'a>(section: &'a str, def: &Def) -> Option<&'a str> {
     }
     let target = rest.strip_prefix('/')?;
     (def.rest != Rest::Nothing).then_some(target)
+}
+
+/// A name that libbpf took before 1.0, when it went by how names begin. The longest beginning
+/// counts: `cgroup/sock_create1` is no `cgroup/sock`.
+fn old(section: &str) -> Option<(&'static Def, &str, Option<&'static str>)> {
+    let renamed = OLD_NAMES.iter().find_map(|(was, is)| {
+        let rest = section.strip_prefix(was)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(*is)
+    });
+    let def = match renamed {
+        Some(name) => DEFS.iter().find(|def| def.name == name),
+        None => DEFS.iter().filter(|def| begins(section, def)).max_by_key(|def| def.name.len()),
+    };
+    def.map(|def| (def, "", Some(def.name)))
+}
+
+fn begins(section: &str, def: &Def) -> bool {
+    let rest = section.strip_prefix(def.name);
+    // Names with a target have always had the slash before it.
+    !matches!(def.rest, Rest::Target(_))
+        && rest.is_some_and(|rest| rest.starts_with(|c: char| c == '_' || c.is_ascii_digit()))
 }
 
 fn by_attach_type(def: &Def) -> AutoAttach {
@@ -287,8 +311,44 @@ mod tests {
     }
 
     #[test]
+    fn old_names_are_taken_and_the_modern_form_is_known() {
+        for (section, modern) in [
+            ("socket1", "socket"),
+            ("?socket2", "socket"),
+            ("xdp1", "xdp"),
+            ("xdp_prog", "xdp"),
+            ("xdp_redirect_map/0", "xdp"),
+            ("xdp_devmap/egress", "xdp/devmap"),
+            ("xdp_cpumap/drop", "xdp/cpumap"),
+            ("tc1", "tc"),
+            ("classifier_in", "classifier"),
+            ("cgroup/skb1", "cgroup/skb"),
+            ("cgroup/sock2", "cgroup/sock"),
+            ("cgroup/sock_create1", "cgroup/sock_create"),
+            ("cgroup/connect4_1", "cgroup/connect4"),
+            ("lwt_xmit_1", "lwt_xmit"),
+            ("sk_skb1", "sk_skb"),
+        ] {
+            let old = read(section).unwrap_or_else(|e| panic!("{section}: {e:?}"));
+            assert_eq!(old.modern, Some(modern), "{section}");
+            assert_eq!(old.kind, read(modern).unwrap().kind, "{section}");
+            assert_eq!(old.autoload, !section.starts_with('?'));
+        }
+        for def in DEFS {
+            if let Ok(meaning) = read(def.name) {
+                assert_eq!(meaning.modern, None, "{}", def.name);
+            }
+        }
+        assert_eq!(read("socket/1").unwrap().modern, None);
+    }
+
+    #[test]
     fn strange_names_are_refused() {
         for section in ["", "?", "xdpfilter", "tcx", "tcx/sideways", "cgroup/nope", "sk_lookup/x"] {
+            assert_eq!(read(section), Err(BadName::Unknown), "{section}");
+        }
+        // What follows the name of these says where they attach.
+        for section in ["kprobe1", "kprobe_do_unlinkat", "tp_sched", "fentry1", "usdt1", "xdpx1"] {
             assert_eq!(read(section), Err(BadName::Unknown), "{section}");
         }
         assert!(matches!(read("struct_ops/init"), Err(BadName::Refused(_))));

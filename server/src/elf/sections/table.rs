@@ -110,6 +110,10 @@ const USDT: &str = "needs tables that libbpf fills in the attaching process";
 const FREPLACE: &str = "replaces a function of another program, which its name cannot say";
 const STRUCT_OPS: &str = "needs kernel structures that libbpf builds in the loading process";
 
+/// Names that libbpf had before 1.0, alone or before a slash, with today's.
+pub(super) static OLD_NAMES: &[(&str, &str)] =
+    &[("xdp_devmap", "xdp/devmap"), ("xdp_cpumap", "xdp/cpumap")];
+
 /// The first that fits counts, so `xdp/devmap` stands before `xdp`.
 #[rustfmt::skip]
 pub(super) static DEFS: &[Def] = &[
