@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfgate_server::elf::{ElfError, ParseLimits};
+use rustix::io::FdFlags;
 use tokio::sync::Mutex;
 
 use self::support::{Harness, compile_object};
@@ -105,13 +106,14 @@ async fn a_caller_that_leaves_leaves_nothing() {
 }
 
 /// What the kernel says about this process's only child, once that has confined itself.
-fn confined_child() -> Option<(String, PathBuf)> {
+fn confined_child() -> Option<(String, PathBuf, usize)> {
     let (_, children) = held();
     let child = Path::new("/proc").join(children.trim());
     let status = fs::read_to_string(child.join("status")).ok()?;
     let limits = fs::read_to_string(child.join("limits")).ok()?;
     let network = fs::read_link(child.join("ns/net")).ok()?;
-    status.contains("Seccomp:\t2").then_some((status + &limits, network))
+    let files = fs::read_dir(child.join("fd")).ok()?.count();
+    status.contains("Seccomp:\t2").then_some((status + &limits, network, files))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,6 +123,9 @@ async fn the_process_has_given_up_its_rights() {
     // So large that there is time to look at the process while it reads.
     let mut object = compile_object("core.c");
     object.resize(64 << 20, 0);
+    // Who starts an agent may have left it one.
+    let left = fs::File::open("/").unwrap();
+    rustix::io::fcntl_setfd(&left, FdFlags::empty()).unwrap();
     let mut seen = None;
     for _ in 0..10 {
         let parse = tokio::spawn({
@@ -132,7 +137,7 @@ async fn the_process_has_given_up_its_rights() {
         }
         parse.await.expect("no panic").expect("it parses");
     }
-    let (seen, network) = seen.expect("the process was seen at work");
+    let (seen, network, files) = seen.expect("the process was seen at work");
     for line in [
         "CapPrm:\t0000000000000000",
         "CapEff:\t0000000000000000",
@@ -142,6 +147,7 @@ async fn the_process_has_given_up_its_rights() {
     ] {
         assert!(seen.contains(line), "{line}: {seen}");
     }
+    assert!(files <= 4, "the standard streams and the kernel's types: {files}");
     if rustix::process::geteuid().is_root() {
         assert!(seen.contains("Uid:\t65533\t65533\t65533\t65533"), "{seen}");
         assert!(seen.contains("Gid:\t65533\t65533\t65533\t65533"), "{seen}");

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::netdevice;
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Error;
@@ -22,15 +22,18 @@ pub fn ifindex(name: &str) -> Result<u32, Error> {
         let name = name.chars().take(80).collect();
         return Err(Error::BadTarget { what: "interface", name, rule });
     }
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None);
-    let index = socket.and_then(|s| netdevice::name_to_index(s, name));
+    let index = any_socket().and_then(|socket| netdevice::name_to_index(socket, name));
     index.map_err(|_| Error::NoTarget { what: "interface", name: name.to_owned() })
 }
 
 /// The name of an interface in the agent's network namespace; `None` if it has gone.
 pub fn ifname(index: u32) -> Option<String> {
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
-    netdevice::index_to_name(socket, index).ok()
+    netdevice::index_to_name(any_socket().ok()?, index).ok()
+}
+
+/// Its network namespace is what counts.
+fn any_socket() -> rustix::io::Result<OwnedFd> {
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
 /// A directory of the cgroup file system.

@@ -72,6 +72,7 @@ pub fn child_main() -> ExitCode {
 fn run() -> io::Result<()> {
     let mut limits = env::args().skip(2).map(|arg| arg.parse::<u64>().map_err(io::Error::other));
     let mut limit = || limits.next().unwrap_or_else(|| Err(io::Error::other("a limit is missing")));
+    sys::close_inherited()?;
     let host = Host::learn();
     confine(limit()?, limit()?)?;
     let (globals, elf) = read_request(&mut io::stdin().lock())?;

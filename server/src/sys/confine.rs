@@ -25,6 +25,13 @@ pub fn leave_network() -> io::Result<()> {
     check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
 }
 
+/// Closes all descriptors but the standard streams: whoever started the process may have left it
+/// some. To be called before the process has any of its own.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: nobody in this process owns one of them yet.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) as libc::c_int })
+}
+
 /// From now on the calling thread may make these system calls, and map memory that is not
 /// executable; all others are EPERM. `Unsupported` where the kernel has no such filters, or nobody
 /// has written down its architecture here. The thread must have set `no_new_privs`.

@@ -38,7 +38,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 pub use attr::ObjName;
 pub use batch::{BatchRead, BatchRefused};
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
-pub use confine::{allow_only, leave_network};
+pub use confine::{allow_only, close_inherited, leave_network};
 pub use element::Access;
 pub use info::{
     MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,

@@ -7,7 +7,7 @@ use bpfgate_client::v1::{MapType, Reference};
 use bpfgate_client::{Client, Code, UpdateMode};
 use bpfgate_tests::{Agent, NewMap, SOON, bpftool, refused, within};
 use rustix::net::sockopt::{set_socket_reuseport, socket_cookie};
-use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
 fn slot(index: u32) -> [u8; 4] {
     index.to_ne_bytes()
@@ -97,12 +97,16 @@ async fn a_socket_is_found_by_its_inode_wherever_it_is() {
     agent.stop();
 }
 
+fn socket(family: AddressFamily, kind: SocketType) -> rustix::io::Result<OwnedFd> {
+    socket_with(family, kind, SocketFlags::CLOEXEC, None)
+}
+
 /// Sockets that listen on one and the same address.
 fn reusing(agent: &Agent) -> [OwnedFd; 2] {
     agent.netns().within(|| {
         let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         [0, 1].map(|_| {
-            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            let socket = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
             set_socket_reuseport(&socket, true).unwrap();
             bind(&socket, &address).unwrap();
             listen(&socket, 8).unwrap();
@@ -143,9 +147,9 @@ async fn an_xskmap_takes_xdp_sockets_and_tells_nothing() {
     let client = agent.client().await;
     let maps = client.maps();
     NewMap::new("xsks", MapType::Xskmap).sizes(4, 4).make(&client).await;
-    let [xsk, other] = agent.netns().within(|| {
-        [(); 2].map(|()| socket(AddressFamily::XDP, SocketType::RAW, None).expect("AF_XDP"))
-    });
+    let [xsk, other] = agent
+        .netns()
+        .within(|| [(); 2].map(|()| socket(AddressFamily::XDP, SocketType::RAW).expect("AF_XDP")));
     point(&client, "xsks", &slot(1), inode(&xsk)).await;
     let again = maps.update("xsks", slot(1), inode(&other), UpdateMode::Noexist).await;
     refused(again, Code::AlreadyExists, &["xsks"]);
@@ -170,7 +174,7 @@ async fn what_is_no_socket_for_a_slot_is_refused() {
     NewMap::new("socks", MapType::Sockmap).make(&client).await;
     // Made in a way that the kernel tells nothing of it.
     NewMap::new("mute", MapType::Sockmap).sizes(4, 4).make(&client).await;
-    let idle = agent.netns().within(|| socket(AddressFamily::INET, SocketType::STREAM, None));
+    let idle = agent.netns().within(|| socket(AddressFamily::INET, SocketType::STREAM));
     let idle = idle.unwrap();
     for (to, code, words) in [
         (Reference::socket("tcp:127.0.0.1:1"), Code::NotFound, &["tcp:127.0.0.1:1"][..]),

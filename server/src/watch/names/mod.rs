@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use self::cgroups::Cgroups;
 use self::users::Users;
@@ -28,8 +28,9 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new() -> Self {
+        let flags = SocketFlags::CLOEXEC;
         Self {
-            interfaces: socket(AddressFamily::INET, SocketType::DGRAM, None).ok(),
+            interfaces: socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None).ok(),
             cgroups: Mutex::default(),
             users: Mutex::default(),
         }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
-use rustix::net::{AddressFamily, SendFlags, SocketType, netdevice::name_to_index, sendto, socket};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, netdevice::name_to_index, sendto,
+    socket_with,
+};
 
 use crate::report::Report;
 
@@ -34,7 +37,8 @@ pub(crate) fn send(args: &Args) -> Result<Report> {
         (None, None) => unreachable!("clap asks for one of them"),
     };
 
-    let socket: OwnedFd = socket(AddressFamily::PACKET, SocketType::RAW, None)
+    let flags = SocketFlags::CLOEXEC;
+    let socket: OwnedFd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
         .context("could not open a packet socket (needs root)")?;
     let to = LinkAddress::of(&socket, &args.interface)?;
     for n in 1..=args.count {
