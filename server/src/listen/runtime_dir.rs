@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
+    directory: OwnedFd,
     lock: File,
     made: bool,
 }
@@ -36,7 +37,8 @@ impl RuntimeDir {
         check_owner(&directory, path)?;
         if made {
             // Whatever the umask: clients have to pass through.
-            fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
+            fs::fchmod(&directory, Mode::from_raw_mode(0o755))
+                .with_context(|| format!("could not set the mode of {shown}"))?;
         }
 
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -47,18 +49,31 @@ impl RuntimeDir {
             Err(Errno::WOULDBLOCK) => bail!("{}", held_by_another(path)),
             Err(error) => return Err(error).with_context(|| format!("could not lock {shown}")),
         }
+        let links = fs::fstat(&lock).map(|stat| stat.st_nlink);
+        if links.with_context(|| format!("could not look at {shown}/{LOCK}"))? == 0 {
+            // The agent that had it ended between our look and our lock.
+            return Self::take(path);
+        }
         let mut lock = File::from(lock);
-        lock.set_len(0)?;
-        writeln!(lock, "{}", std::process::id())?;
-        Ok(Self { path: path.to_owned(), lock, made })
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .with_context(|| format!("could not write {shown}/{LOCK}"))?;
+        Ok(Self { path: path.to_owned(), directory, lock, made })
     }
 }
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // Still locked: nobody else can have taken it meanwhile.
-        let _ = std::fs::remove_file(self.path.join(LOCK));
-        if self.made {
+        // Still locked, so that these files are ours: but others may be at their paths by now.
+        let ours = |path: &Path, held: BorrowedFd<'_>| {
+            let there = fs::lstat(path).map(|stat| (stat.st_dev, stat.st_ino));
+            there.is_ok() && there == fs::fstat(held).map(|stat| (stat.st_dev, stat.st_ino))
+        };
+        let lock = self.path.join(LOCK);
+        if ours(&lock, self.lock.as_fd()) {
+            let _ = std::fs::remove_file(lock);
+        }
+        if self.made && ours(&self.path, self.directory.as_fd()) {
             let _ = std::fs::remove_dir(&self.path);
         }
         let _ = fs::flock(&self.lock, FlockOperation::Unlock);
@@ -66,8 +81,8 @@ impl Drop for RuntimeDir {
 }
 
 fn check_owner(directory: &OwnedFd, path: &Path) -> anyhow::Result<()> {
-    let stat = fs::fstat(directory)?;
     let shown = path.display();
+    let stat = fs::fstat(directory).with_context(|| format!("could not look at {shown}"))?;
     let us = rustix::process::geteuid().as_raw();
     if stat.st_uid != us {
         bail!("{shown} belongs to uid {}, not to the agent's uid {us}", stat.st_uid);
@@ -102,6 +117,24 @@ mod tests {
         drop(first);
         assert!(!path.exists());
         drop(RuntimeDir::take(&path).unwrap());
+    }
+
+    #[test]
+    fn what_took_a_directorys_place_is_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        let first = RuntimeDir::take(&path).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        let second = RuntimeDir::take(&path).unwrap();
+        drop(first);
+        RuntimeDir::take(&path).unwrap_err();
+
+        // The directory is the same, the lock's file another.
+        std::fs::remove_file(path.join(LOCK)).unwrap();
+        let third = RuntimeDir::take(&path).unwrap();
+        drop(second);
+        RuntimeDir::take(&path).unwrap_err();
+        drop(third);
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl UnixSocket {
         rustix::process::umask(before);
         let listener = bound.with_context(|| format!("could not listen on unix:{shown}"))?;
 
-        let metadata = std::fs::symlink_metadata(path)?;
+        let metadata = std::fs::symlink_metadata(path)
+            .with_context(|| format!("could not look at {shown}"))?;
         let socket =
             Self { listener, path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) };
         if let Some(group) = group {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use bpfgate_client::v1::map_service_client::MapServiceClient;
 use bpfgate_client::v1::{CounterSelector, LoadObjectHeader, SocketTarget, attach_target::Target};
 use bpfgate_client::{
-    Client, Code, Error, IterateOptions, MapFilter, UpdateMode, WatchEvent, WatchOptions, v1,
+    Client, Code, Error, HostName, IterateOptions, LabelResolution, MapFilter, UpdateMode,
+    WatchEvent, WatchOptions, parse_selector, v1,
 };
-use bpfgate_tests::{Agent, NewMap, SOON, bpftool, run};
-use rustix::process::Signal;
+use bpfgate_tests::{Agent, NewMap, SOON, binaries, bpftool, run, within};
+use rustix::process::{Pid, Signal};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -105,6 +106,76 @@ async fn sigkill_leaves_nothing_in_the_kernel_and_the_next_start_works() {
     fill(&client).await;
     drop(client);
     agent.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_descriptor_reaches_a_parsing_process() {
+    let agent = Agent::spawn();
+    let client = agent.client().await;
+    fill(&client).await;
+    // The names of what keys stand for are looked up through a socket that is kept.
+    let resolve = vec![LabelResolution::name("key", HostName::Interface)];
+    let options = WatchOptions { once: true, resolve, ..WatchOptions::default() };
+    let selectors = vec![parse_selector("pc/stats").unwrap()];
+    let mut watch = client.maps().watch_counters(selectors, options).await.unwrap();
+    while watch.next_event().await.unwrap().is_some() {}
+
+    let process = Path::new("/proc").join(agent.pid().to_string());
+    let mut checked = 0;
+    for entry in std::fs::read_dir(process.join("fdinfo")).unwrap() {
+        let number = entry.unwrap().file_name();
+        let what = |process: &Path| std::fs::read_link(process.join("fd").join(&number)).ok();
+        if what(&process) == what(Path::new("/proc/self")) {
+            // Not the agent's: it came with the test.
+            continue;
+        }
+        let Ok(info) = std::fs::read_to_string(process.join("fdinfo").join(&number)) else {
+            continue;
+        };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+        if number.to_str().unwrap().parse::<u32>().unwrap() > 2 {
+            assert!(flags & libc::O_CLOEXEC != 0, "{number:?}: {:?}", what(&process));
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked} descriptors");
+    drop(client);
+    agent.stop();
+}
+
+#[test]
+fn an_agent_leaves_alone_what_another_has_taken_over() {
+    let base = tempfile::tempdir().unwrap();
+    let run = base.path().join("run");
+    let mut first = std::process::Command::new(binaries::agent());
+    let mut first = first.arg("--runtime-dir").arg(&run).spawn().unwrap();
+    assert!(within(SOON, || run.join("bpfgate.sock").exists()));
+    std::fs::remove_dir_all(&run).unwrap();
+    let second = Agent::builder().runtime_dir(&run).spawn();
+    rustix::process::kill_process(Pid::from_child(&first), Signal::TERM).unwrap();
+    assert!(first.wait().unwrap().success());
+    assert!(run.join("bpfgated.lock").exists());
+    assert!(second.cli(&["agent", "show"]).success());
+    assert!(Agent::builder().runtime_dir(&run).refuse().refusal(1).contains("another agent"));
+    second.stop();
+    assert!(!run.exists());
+}
+
+#[test]
+fn a_full_disk_is_told_with_the_path() {
+    let base = tempfile::tempdir().unwrap();
+    let path = base.path().join("run");
+    // Room for the directory's inodes, none for a byte in a file.
+    let script = "mkdir $run && mount -t tmpfs -o size=4k,nr_inodes=9,mode=755 tmpfs $run && \
+                  (cat /dev/zero >$run/full || true) 2>/dev/null; exec $agent --runtime-dir $run";
+    let mut agent = std::process::Command::new("unshare");
+    agent.args(["--mount", "sh", "-ec", script]);
+    let refused = run(agent.env("run", &path).env("agent", binaries::agent()));
+    let lock = path.join("bpfgated.lock");
+    let said = format!("could not write {}", lock.display());
+    assert!(refused.refusal(1).contains(&said), "{refused:#?}");
+    assert!(refused.stderr.contains("No space left"), "{refused:#?}");
 }
 
 #[test]
