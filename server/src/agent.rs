@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::core::{Limits, Registry};
+use crate::core::{Limits, MissingPrivilege, Registry, missing_privileges};
 use crate::elf::{ParseLimits, Parser};
 use crate::events::EventHub;
 use crate::layer::{self, Gate, Http2};
@@ -57,6 +57,9 @@ impl Agent {
             }
         }
 
+        for MissingPrivilege { capability, fails } in missing_privileges() {
+            warn!(capability, fails, "a privilege is missing");
+        }
         let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
         let hub = Hub::new(registry.clone(), watch_limits(&limits));
         let events = EventHub::new(registry.clone(), events.keep_draining);

@@ -48,3 +48,5 @@ pub use records::RecordTypes;
 pub use reference::{HeldKey, ProgramId, Reference, Referent};
 pub use registry::{CreateMap, MapFilter, Registry};
 pub use unfit::ReferenceProblem;
+
+pub use crate::broker::{MissingPrivilege, missing_privileges};

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::timestamp;
 use super::{Shared, open};
-use crate::core::Limits;
+use crate::core::{Limits, MissingPrivilege, missing_privileges};
 use crate::ledger::{CallerKey, SeatKind, Usage};
 use crate::policy::{Caller, Peer};
 use crate::sys::possible_cpus;
@@ -52,6 +52,7 @@ impl AgentService for Agent {
             builtins: bpfgate_ebpf::all().iter().map(|b| b.name.to_owned()).collect(),
             ledger: Some(ledger(&self.0)),
             degraded: self.0.degraded().into_iter().map(str::to_owned).collect(),
+            missing_privileges: missing_privileges().into_iter().map(missing).collect(),
         }))
     }
 
@@ -100,6 +101,11 @@ fn ledger(shared: &Shared) -> pb::Ledger {
         work_waiting: count(waiting),
         callers: callers.iter().take(CALLERS).map(caller).collect(),
     }
+}
+
+fn missing(privilege: MissingPrivilege) -> pb::MissingPrivilege {
+    let MissingPrivilege { capability, fails } = privilege;
+    pb::MissingPrivilege { capability: capability.to_owned(), fails: fails.to_owned() }
 }
 
 fn limits(core: &Limits) -> pb::Limits {

@@ -162,6 +162,43 @@ fn an_agent_leaves_alone_what_another_has_taken_over() {
     assert!(!run.exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_says_which_rights_it_lacks_and_what_for() {
+    let agent = Agent::spawn();
+    assert_eq!(agent.client().await.agent().get().await.unwrap().missing_privileges, []);
+    assert!(!agent.log().contains("a privilege is missing"), "{}", agent.log());
+    agent.stop();
+
+    let base = tempfile::tempdir().unwrap();
+    let (run_dir, log) = (base.path().join("run"), base.path().join("log"));
+    std::fs::create_dir(&run_dir).unwrap();
+    std::os::unix::fs::chown(&run_dir, Some(65534), Some(65534)).unwrap();
+    std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Where a stranger can reach it.
+    let binary = base.path().join("bpfgated");
+    std::fs::copy(binaries::agent(), &binary).unwrap();
+    let mut stranger = std::process::Command::new("setpriv");
+    stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
+    stranger.arg(binary).arg("--runtime-dir").arg(&run_dir);
+    let mut stranger = stranger.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+
+    let endpoint = format!("unix:{}", run_dir.join("bpfgate.sock").display());
+    assert!(within(SOON, || run_dir.join("bpfgate.sock").exists()));
+    let client = Client::connect(&endpoint).await.unwrap();
+    let missing = client.agent().get().await.unwrap().missing_privileges;
+    let names: Vec<_> = missing.iter().map(|one| one.capability.as_str()).collect();
+    let all = ["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN", "NET_RAW", "DAC_READ_SEARCH"];
+    assert_eq!(names, all.map(|name| format!("CAP_{name}")));
+    let said = std::fs::read_to_string(&log).unwrap();
+    for v1::MissingPrivilege { capability, fails } in missing {
+        let line = said.lines().find(|line| line.contains(&format!("capability=\"{capability}\"")));
+        assert!(line.is_some_and(|line| line.contains("WARN") && line.contains(&fails)), "{said}");
+    }
+    drop(client);
+    rustix::process::kill_process(Pid::from_child(&stranger), Signal::TERM).unwrap();
+    assert!(stranger.wait().unwrap().success());
+}
+
 #[test]
 fn a_full_disk_is_told_with_the_path() {
     let base = tempfile::tempdir().unwrap();

@@ -44,6 +44,8 @@ fn show(agent: GetAgentResponse) -> Sheet {
         max_remembered_removals,
         max_sweeps,
     } = limits;
+    let missing = agent.missing_privileges.into_iter();
+    let missing = missing.map(|one| format!("{} ({})", one.capability, one.fails)).collect();
     Sheet::one([
         ("version", Cell::Text(agent.version)),
         ("hostname", Cell::Text(agent.hostname)),
@@ -57,6 +59,7 @@ fn show(agent: GetAgentResponse) -> Sheet {
         ("started_at", Cell::Time(agent.started_at)),
         ("builtins", Cell::List(agent.builtins)),
         ("features", Cell::List(agent.features)),
+        ("missing_privileges", Cell::List(missing)),
         ("max_objects", Cell::Number(max_objects.into())),
         ("max_object_bytes", Cell::Size(max_object_bytes)),
         ("max_maps", Cell::Number(max_maps.into())),
