@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::core::{Limits, Registry};
 use crate::elf::{ParseLimits, Parser};
@@ -39,6 +40,7 @@ impl Agent {
     /// Takes the directory, opens the sockets and starts to serve.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let Config { listen, runtime_dir, bpffs, socket_group, events, limits } = config;
+        let limits = fitting(limits)?;
         let runtime_dir = RuntimeDir::take(&runtime_dir)?;
         let group = socket_gid(socket_group.as_deref())?;
         let mut listeners = Vec::new();
@@ -104,6 +106,18 @@ impl Agent {
     }
 }
 
+/// The limits as this host can keep them.
+fn fitting(limits: Limits) -> anyhow::Result<Limits> {
+    let budget = Budget::of_this_host(limits).context("could not find out what there is to use")?;
+    let Budget { limits, warnings } = budget;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let Limits { max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, .. } = limits;
+    info!(max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, "memory");
+    Ok(limits)
+}
+
 fn watch_limits(limits: &Limits) -> WatchLimits {
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     WatchLimits {
@@ -121,6 +135,7 @@ fn parse_limits(limits: &Limits) -> ParseLimits {
         memory: limits.parse_memory_bytes,
         cpu: Duration::from_secs(limits.parse_seconds),
         wall: Duration::from_secs(limits.parse_seconds * 2),
+        concurrent: limits.max_loads as usize,
         ..ParseLimits::default()
     }
 }

@@ -1,6 +1,6 @@
 //! The agent: the only process that calls bpf(2).
 //!
-//! Imports go one way: `agent -> listen, layer, rpc -> policy, events -> core -> watch, broker ->
+//! Imports go one way: `agent -> budget, listen, layer, rpc -> policy, events -> core -> watch, broker ->
 //! elf, sys`, and `core, elf -> btf`.
 
 #![deny(unsafe_code)]
@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod broker;
 pub mod btf;
+pub mod budget;
 pub mod config;
 pub mod core;
 pub mod elf;

@@ -38,6 +38,10 @@ objects! {
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.
     LONG_LOG = "long_log";
+    /// A bloom filter of 16 MiB; no programs.
+    LARGE_FILTER = "large_filter";
+    /// A map of maps of 256 MiB each; no programs.
+    LARGE_INNER = "large_inner";
     /// For kernels with kprobes.
     KPROBE = "kprobe";
     /// For kernels with BPF trampolines.

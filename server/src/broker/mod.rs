@@ -22,7 +22,7 @@ pub use attach::{Attachment, attach};
 pub use create::{MapRequest, OwnBtf, create_described, create_map};
 pub use host::{cgroup, file, ifindex, ifname, process};
 pub use load::{Loaded, LoadedProgram, load, map_request, program_type_name};
-pub use open::{btf_of, open_id, open_pin};
+pub use open::{btf_of, map_exists, open_id, open_pin};
 pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
 pub use sockets::socket;

@@ -5,7 +5,7 @@ use std::io;
 use bpfgate_proto::name::{MapName, NameError, ObjectName, ProgramName};
 use bpfgate_proto::value::EncodeError;
 
-use super::ReferenceProblem;
+use super::{NoRoom, ReferenceProblem};
 use crate::broker;
 use crate::elf::ElfError;
 
@@ -240,6 +240,9 @@ pub enum Error {
         /// How many there may be.
         limit: u64,
     },
+    /// The configuration leaves no room for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It would take more than the agent grants.
     #[error("{what} would take {asked} bytes, the limit is {limit}")]
     TooLarge {

@@ -4,6 +4,7 @@
 use aya_obj::generated::bpf_map_type as types;
 
 use crate::broker::MapRequest;
+use crate::elf::ProgramPlan;
 use crate::sys;
 
 /// A bucket, and `struct htab_elem` or the like, with what the allocator rounds up.
@@ -81,6 +82,19 @@ pub(super) fn worst_bytes(map: &MapRequest) -> u64 {
         hashed(value)
     };
     contents.saturating_add(inner).saturating_add(MAP)
+}
+
+/// Bytes that the kernel keeps for a type blob: itself, and a pointer and two numbers for each type.
+pub(super) fn btf_bytes(blob: usize) -> u64 {
+    3 * blob as u64 + MAP
+}
+
+/// Bytes that the kernel keeps for a program: its instructions, rewritten and as machine code, and
+/// what it remembers of their lines. What the verifier takes meanwhile is not in it.
+pub(super) fn program_bytes(plan: &ProgramPlan) -> u64 {
+    let ProgramPlan { insns, func_info, line_info, .. } = plan;
+    let pages = 4 * rustix::param::page_size() as u64;
+    (4 * insns.len() + 2 * (func_info.len() + line_info.len())) as u64 + pages
 }
 
 /// Seven bits in five for each entry and hash function, rounded up to a power of two; never more

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use bpfgate_proto::name::MapName;
 use serde::Deserialize;
 
-use super::Error;
+use super::NoRoom;
 use super::footprint::worst_bytes;
 use crate::broker::MapRequest;
 
@@ -27,10 +28,20 @@ pub struct Limits {
     pub max_objects: u32,
     /// Owned maps.
     pub max_maps: u32,
+    /// Programs of all objects together.
+    pub max_programs: u32,
+    /// Maps of others, by id or pin, that requests have open at once.
+    pub max_foreign_maps: u32,
     /// Pins of one map.
     pub max_pins: u32,
     /// Attached programs.
     pub max_links: u32,
+    /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
+    /// and a quarter of the memory cgroup's limit, or 512 MiB where there is none.
+    pub max_memory_bytes: u64,
+    /// Bytes of the kernel's memory that all maps and programs together may need at their worst; 0
+    /// for what the memory cgroup's limit leaves, or half of the host's memory where there is none.
+    pub max_kernel_bytes: u64,
     /// Bytes that one map may need at its worst.
     pub max_map_bytes: u64,
     /// Bytes of one array that are read through memory that the kernel shares; a larger array is
@@ -64,6 +75,8 @@ pub struct Limits {
     pub max_event_queue_bytes: u64,
     /// Bytes of events that may wait for all watchers together.
     pub max_event_memory_bytes: u64,
+    /// Perf buffers open at once: a watched map has one on each CPU.
+    pub max_perf_buffers: u32,
     /// Bytes of the perf buffer that each CPU gets for a map that is watched.
     pub perf_buffer_bytes: u64,
     /// Bytes of one message, either way.
@@ -90,8 +103,12 @@ impl Default for Limits {
             max_loads: 4,
             max_objects: 256,
             max_maps: 4096,
+            max_programs: 4096,
+            max_foreign_maps: 1024,
             max_pins: 64,
             max_links: 1024,
+            max_memory_bytes: 0,
+            max_kernel_bytes: 0,
             max_map_bytes: 4 << 30,
             max_mapped_bytes: 1 << 30,
             max_streams: 4096,
@@ -107,6 +124,7 @@ impl Default for Limits {
             event_queue_bytes: 4 << 20,
             max_event_queue_bytes: 64 << 20,
             max_event_memory_bytes: 256 << 20,
+            max_perf_buffers: 1024,
             perf_buffer_bytes: 256 << 10,
             max_message_bytes: 16 << 20,
             program_stats_seconds: 30,
@@ -135,14 +153,13 @@ impl Limits {
     }
 
     /// Refuses a map that could need too much, before the kernel is asked: a map that allocates
-    /// as it fills fails late, and takes the agent with it.
-    pub(super) fn check_map(&self, map: &MapRequest) -> Result<(), Error> {
-        let asked = worst_bytes(map);
-        if asked <= self.max_map_bytes {
-            return Ok(());
+    /// as it fills fails late, and takes the agent with it. Gives how much that is.
+    pub(super) fn check_map(&self, name: &MapName, map: &MapRequest) -> Result<u64, NoRoom> {
+        let (asked, limit) = (worst_bytes(map), self.max_map_bytes);
+        if asked > limit {
+            return Err(NoRoom::MapTooLarge { map: name.to_string(), asked, limit });
         }
-        let what = format!("map {}", map.name);
-        Err(Error::TooLarge { what, asked, limit: self.max_map_bytes })
+        Ok(asked)
     }
 }
 
@@ -159,8 +176,10 @@ mod tests {
             max_entries: 1000,
             ..MapRequest::default()
         };
-        Limits::default().check_map(&small).unwrap();
+        let name = "m".parse().unwrap();
+        Limits::default().check_map(&name, &small).unwrap();
         let array = MapRequest { map_type: 2, value_size: 1 << 30, max_entries: 8, ..small };
-        assert!(Limits::default().check_map(&array).is_err());
+        let said = Limits::default().check_map(&name, &array).unwrap_err().to_string();
+        assert!(said.contains("map m could") && said.contains("max_map_bytes"), "{said}");
     }
 }

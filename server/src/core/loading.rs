@@ -11,12 +11,15 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::annotations;
+use super::footprint::{btf_bytes, program_bytes};
+use super::kernel_memory::KernelCharge;
 use super::map::schema_of;
-use super::object::{Object, Program};
+use super::object::{Object, Program, ProgramRoom};
 use super::registry::Registry;
+use super::room::Room;
 use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind, sources};
-use crate::broker::{self, LoadedProgram, MapRequest, Target};
-use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
+use crate::broker::{self, LoadedProgram, Target};
+use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser, ProgramPlan};
 use crate::watch::{CounterKind, CounterSpec, HostName};
 
 /// Where an object's bytes come from.
@@ -72,9 +75,10 @@ impl Registry {
             }
         };
         let plan = parser.parse(ParseRequest { elf, globals }).await?;
-        self.check_plan(&name, &plan)?;
+        check_names(&name, &plan)?;
         let shared = self.find_shared(&plan, &shared)?;
         check_counters(&plan, &counters)?;
+        let rooms = self.rooms(&name, &plan, &shared)?;
         let unused = unused_counters(&plan, &shared, &asked);
 
         let object_name = name.clone();
@@ -82,12 +86,12 @@ impl Registry {
         // dropped unseen; otherwise it gets its name below.
         let limits = self.limits().clone();
         let work = move || {
-            let made = load_plan(&object_name, &plan, &shared, counters, known, &limits)?;
+            let made = load_plan(&object_name, &plan, &shared, counters, known, rooms, &limits)?;
             Ok::<_, Error>((made, shared, plan.warnings))
         };
         let joined = tokio::task::spawn_blocking(work).await;
         let (made, shared, mut warnings) = joined.map_err(|_| Error::Stopping)??;
-        let Made { maps, programs, warnings: more } = made;
+        let Made { maps, programs, btf, warnings: more } = made;
         warnings.extend(more.into_iter().chain(unused));
         let object = Object {
             maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
@@ -98,28 +102,39 @@ impl Registry {
             shared: shared.into_values().collect(),
             labels,
             loaded_at: SystemTime::now(),
+            _btf: btf,
         };
         let object = self.insert(object, maps)?;
         drop(reservation);
         Ok((object, warnings))
     }
 
-    fn check_plan(&self, name: &ObjectName, plan: &ObjectPlan) -> Result<(), Error> {
-        for map in &plan.maps {
-            MapName::in_object(name, &map.name)?;
-            self.limits().check_map(&MapRequest {
-                name: format!("{name}/{}", map.name),
-                map_type: map.map_type,
-                key_size: map.key_size,
-                value_size: map.value_size,
-                max_entries: map.max_entries,
-                ..MapRequest::default()
-            })?;
-        }
-        for program in &plan.programs {
-            ProgramName::new(name, &program.name)?;
-        }
-        Ok(())
+    /// What a plan takes of the limits, before the kernel is asked for any of it.
+    fn rooms(
+        &self,
+        object: &ObjectName,
+        plan: &ObjectPlan,
+        shared: &BTreeMap<usize, Arc<Map>>,
+    ) -> Result<Rooms, Error> {
+        let programs = || plan.programs.iter().filter(|program| program.autoload);
+        self.check_seats(plan.maps.len() - shared.len(), programs().count())?;
+        let types = plan.btf.as_ref().map_or(0, |blob| btf_bytes(blob.len()));
+        let btf = self.kernel_memory().charge(|| format!("the BTF of object {object}"), types)?;
+        let room = |(at, map): (usize, &MapPlan)| {
+            if shared.contains_key(&at) {
+                return Ok(None);
+            }
+            let name = MapName::in_object(object, &map.name)?;
+            Ok(Some(self.room(&name, &broker::map_request(map))?))
+        };
+        let maps = plan.maps.iter().enumerate().map(room).collect::<Result<_, Error>>()?;
+        let room = |program: &ProgramPlan| {
+            let what = || format!("program {object}/{}", program.name);
+            let kernel = self.kernel_memory().charge(what, program_bytes(program))?;
+            Ok(ProgramRoom { _seat: self.program_seats.take()?, _kernel: kernel })
+        };
+        let programs = programs().map(room).collect::<Result<_, Error>>()?;
+        Ok(Rooms { btf, maps, programs })
     }
 
     /// The maps to use instead of making them, by position in the plan.
@@ -147,6 +162,25 @@ impl Registry {
     }
 }
 
+fn check_names(object: &ObjectName, plan: &ObjectPlan) -> Result<(), Error> {
+    for map in &plan.maps {
+        MapName::in_object(object, &map.name)?;
+    }
+    for program in &plan.programs {
+        ProgramName::new(object, &program.name)?;
+    }
+    Ok(())
+}
+
+/// What a plan takes of the limits.
+struct Rooms {
+    btf: KernelCharge,
+    /// In the plan's order; `None` for a map that is shared.
+    maps: Vec<Option<Room>>,
+    /// In the plan's order, without those that are not to be loaded.
+    programs: Vec<ProgramRoom>,
+}
+
 /// Warnings of counters that were asked for of maps which have their own already.
 fn unused_counters(
     plan: &ObjectPlan,
@@ -167,6 +201,7 @@ fn unused_counters(
 struct Made {
     maps: Vec<Arc<Map>>,
     programs: Vec<Arc<Program>>,
+    btf: KernelCharge,
     /// About declarations that cannot be.
     warnings: Vec<String>,
 }
@@ -177,15 +212,17 @@ fn load_plan(
     shared: &BTreeMap<usize, Arc<Map>>,
     mut counters: BTreeMap<String, Vec<CounterSpec>>,
     builtin: Option<&Builtin>,
+    rooms: Rooms,
     limits: &Limits,
 ) -> Result<Made, Error> {
+    let Rooms { btf: btf_charge, maps: map_rooms, programs: program_rooms } = rooms;
     let records = builtin.map_or(&[][..], |builtin| builtin.records);
     let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
     let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
     let loaded = broker::load(plan, &fds)?;
     let (mut maps, mut warnings) = (Vec::new(), Vec::new());
-    for (sys, planned) in loaded.maps.into_iter().zip(&plan.maps) {
-        let Some(sys) = sys else { continue };
+    for ((sys, planned), room) in loaded.maps.into_iter().zip(&plan.maps).zip(map_rooms) {
+        let Some((sys, room)) = sys.zip(room) else { continue };
         let identity = Identity::Owned {
             name: MapName::in_object(name, &planned.name)?,
             object: Some(name.clone()),
@@ -216,19 +253,20 @@ fn load_plan(
         };
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
         let about = About { schema, counters, host_names, records, inner, ..About::default() };
-        let map = Arc::new(Map::new(identity, sys, about).mapped_within(limits));
+        let map = Arc::new(Map::new(identity, sys, about, room).mapped_within(limits));
         warnings.extend(sources::check_counters(&map, asked)?);
         maps.push(map);
     }
     let programs = loaded
         .programs
         .into_iter()
-        .map(|loaded: LoadedProgram| {
+        .zip(program_rooms)
+        .map(|(loaded, room): (LoadedProgram, _)| {
             let name = ProgramName::new(name, &loaded.name)?;
-            Ok(Arc::new(Program { name, loaded }))
+            Ok(Arc::new(Program { name, loaded, _room: room }))
         })
         .collect::<Result<_, Error>>()?;
-    Ok(Made { maps, programs, warnings })
+    Ok(Made { maps, programs, btf: btf_charge, warnings })
 }
 
 /// The target that a program's own section names.

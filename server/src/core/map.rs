@@ -12,6 +12,7 @@ use super::RecordTypes;
 use super::capability::{self, Capabilities};
 use super::mapped::Shared;
 use super::pins::Pins;
+use super::room::Room;
 use crate::broker::MapRequest;
 use crate::watch::{CounterSpec, HostName};
 use crate::{btf, sys};
@@ -67,11 +68,13 @@ pub struct Map {
     capabilities: Capabilities,
     shared: Shared,
     pub(super) pins: Pins,
+    /// Last: given back once the descriptor and the shared memory are gone.
+    _room: Room,
 }
 
 impl Map {
     /// A map that was made or opened just now.
-    pub fn new(identity: Identity, sys: sys::Map, about: About) -> Self {
+    pub(super) fn new(identity: Identity, sys: sys::Map, about: About, room: Room) -> Self {
         let value_size = sys.info().value_size as usize;
         // A schema that does not fit the map was refused or dropped before.
         let plan = |ty: Option<&_>, size: usize| {
@@ -88,6 +91,8 @@ impl Map {
         let owned = matches!(identity, Identity::Owned { .. });
         let capabilities = capability::of(&sys, owned);
         let created_at = SystemTime::now();
+        let id = sys.info().id;
+        let room = Room { kernel: room.kernel.of_map(id), ..room };
         Self {
             identity,
             text,
@@ -100,6 +105,7 @@ impl Map {
             capabilities,
             shared: Shared::default(),
             pins: Pins::default(),
+            _room: room,
         }
     }
 

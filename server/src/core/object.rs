@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName, ProgramName};
 
+use super::kernel_memory::KernelCharge;
+use super::seats::Seat;
 use super::{Labels, Map};
 use crate::broker::{Attachment, LoadedProgram, Target};
 
@@ -27,6 +29,8 @@ pub struct Object {
     pub labels: Labels,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// The kernel's memory for its types.
+    pub(super) _btf: KernelCharge,
 }
 
 impl Object {
@@ -43,6 +47,17 @@ pub struct Program {
     pub name: ProgramName,
     /// Its descriptor, type and section.
     pub loaded: LoadedProgram,
+    /// Last: given back once the descriptor is gone.
+    pub(super) _room: ProgramRoom,
+}
+
+/// What a program takes of the agent's limits.
+#[derive(Debug)]
+pub(super) struct ProgramRoom {
+    /// Its descriptor.
+    pub _seat: Seat,
+    /// The kernel's memory for its code.
+    pub _kernel: KernelCharge,
 }
 
 /// A program attached somewhere, until it is dropped.

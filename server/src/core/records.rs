@@ -6,8 +6,10 @@ use aya_obj::generated::bpf_map_type as types;
 use bpfgate_proto::value::{Kind, Type};
 use bytes::Bytes;
 
-use super::{Error, Map, kind};
-use crate::btf;
+use super::kernel_memory::KernelCharge;
+use super::seats::Seat;
+use super::{Error, Map, Registry, kind};
+use crate::{btf, sys};
 
 /// What the records of an event buffer are.
 #[derive(Clone, Default)]
@@ -47,6 +49,31 @@ impl fmt::Debug for RecordTypes {
             .field("own", &own)
             .field("btf", &btf.as_ref().map(Bytes::len))
             .finish()
+    }
+}
+
+/// What the reader of a map's records takes of the agent's limits.
+#[derive(Debug)]
+pub struct RecordRoom {
+    _buffers: Option<(Seat, KernelCharge)>,
+}
+
+impl Registry {
+    /// Room for a reader of a map's records, before its buffers are made. A ring's are the map's.
+    pub fn record_room(&self, map: &Map) -> Result<RecordRoom, Error> {
+        if map.is_ring() {
+            return Ok(RecordRoom { _buffers: None });
+        }
+        let cpus = u32::try_from(sys::possible_cpus()).unwrap_or(u32::MAX);
+        let buffers = cpus.min(map.sys().info().max_entries);
+        let seat = self.perf_seats.take_many(buffers)?;
+        let page = rustix::param::page_size() as u64;
+        let each = self.limits().perf_buffer_bytes.max(page);
+        let each = each.checked_next_power_of_two().unwrap_or(u64::MAX).saturating_add(4 * page);
+        let bytes = each.saturating_mul(buffers.into());
+        let what = || format!("the perf buffers of map {}", map.text());
+        let kernel = self.kernel_memory().charge(what, bytes)?;
+        Ok(RecordRoom { _buffers: Some((seat, kernel)) })
     }
 }
 

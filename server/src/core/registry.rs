@@ -15,7 +15,9 @@ use tracing::info;
 use super::map::schema_of;
 use super::object::{Link, Object};
 use super::pins::Bpffs;
-use super::{About, Error, Identity, Labels, Limits, Map, described};
+use super::room::Room;
+use super::seats::{Seat, Seats};
+use super::{About, Error, Identity, KernelMemory, Labels, Limits, Map, NoRoom, described};
 use crate::broker::{self, MapRequest, Target};
 
 /// Everything that the agent owns, under stable names.
@@ -24,6 +26,11 @@ pub struct Registry {
     state: RwLock<State>,
     changed: watch::Sender<u64>,
     limits: Limits,
+    kernel_memory: KernelMemory,
+    map_seats: Seats,
+    pub(super) program_seats: Seats,
+    foreign_seats: Seats,
+    pub(super) perf_seats: Seats,
     /// Where `pin:` references lead.
     bpffs: Bpffs,
 }
@@ -64,8 +71,37 @@ pub struct MapFilter {
 impl Registry {
     /// Owns nothing yet.
     pub fn new(limits: Limits, bpffs: Option<OwnedFd>) -> Self {
-        let changed = watch::Sender::new(0);
-        Self { state: RwLock::default(), changed, limits, bpffs: Bpffs::new(bpffs) }
+        let foreign = "maps of others open at once";
+        Self {
+            state: RwLock::default(),
+            changed: watch::Sender::new(0),
+            kernel_memory: KernelMemory::new(limits.max_kernel_bytes),
+            map_seats: Seats::new("maps", "max_maps", limits.max_maps),
+            program_seats: Seats::new("programs", "max_programs", limits.max_programs),
+            foreign_seats: Seats::new(foreign, "max_foreign_maps", limits.max_foreign_maps),
+            perf_seats: Seats::new("perf buffers", "max_perf_buffers", limits.max_perf_buffers),
+            limits,
+            bpffs: Bpffs::new(bpffs),
+        }
+    }
+
+    /// What all maps and programs take together.
+    pub fn kernel_memory(&self) -> &KernelMemory {
+        &self.kernel_memory
+    }
+
+    /// Room for a map, before the kernel is asked for it.
+    pub(super) fn room(&self, name: &MapName, request: &MapRequest) -> Result<Room, Error> {
+        let bytes = self.limits.check_map(name, request)?;
+        let seat = self.map_seats.take()?;
+        let kernel = self.kernel_memory.charge(|| format!("map {name}"), bytes)?;
+        Ok(Room { _seat: seat, kernel })
+    }
+
+    /// Refuses an object with more maps and programs than there is room for.
+    pub(super) fn check_seats(&self, maps: usize, programs: usize) -> Result<(), Error> {
+        self.map_seats.check(maps)?;
+        Ok(self.program_seats.check(programs)?)
     }
 
     /// What is granted at most.
@@ -97,16 +133,28 @@ impl Registry {
                 if let Some(map) = self.owned_by_id(*id) {
                     return Ok(map);
                 }
+                let seat = self.foreign_seats.take()?;
                 let sys = broker::open_id(*id).map_err(|error| open_error(error, absent))?;
-                Ok(adopt(reference, sys))
+                Ok(self.adopt(reference, sys, seat))
             }
             MapRef::Pin(path) => {
                 let bpffs = self.bpffs.root().ok_or_else(absent)?;
+                let seat = self.foreign_seats.take()?;
                 let sys =
                     broker::open_pin(bpffs, path).map_err(|error| open_error(error, absent))?;
-                Ok(self.owned_by_id(sys.info().id).unwrap_or_else(|| adopt(reference, sys)))
+                let owned = self.owned_by_id(sys.info().id);
+                Ok(owned.unwrap_or_else(|| self.adopt(reference, sys, seat)))
             }
         }
+    }
+
+    /// A map from elsewhere, with the types of its own BTF.
+    fn adopt(&self, reference: &MapRef, sys: crate::sys::Map, seat: Seat) -> Arc<Map> {
+        let ids = (sys.info().btf_key_type_id, sys.info().btf_value_type_id);
+        let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, ids, &sys));
+        let about = About { schema, ..About::default() };
+        let room = Room { _seat: seat, kernel: self.kernel_memory.empty() };
+        Arc::new(Map::new(Identity::Adopted(reference.to_string()), sys, about, room))
     }
 
     pub(super) fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {
@@ -144,19 +192,16 @@ impl Registry {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });
         }
-        self.limits.check_map(&request)?;
-        {
-            let state = self.read();
-            state.check_map_names([&name], self.limits.max_maps)?;
-        }
-        let sys = described::make(&request, about.schema.as_ref())?;
+        let mut room = self.room(&name, &request)?;
+        self.read().check_map_names([&name])?;
+        let sys = described::make(&request, about.schema.as_ref(), &mut room.kernel)?;
         let identity = Identity::Owned { name: name.clone(), object: None };
-        let map = Arc::new(Map::new(identity, sys, about).mapped_within(&self.limits));
+        let map = Arc::new(Map::new(identity, sys, about, room).mapped_within(&self.limits));
         super::sources::check_counters(&map, map.about().counters.len())?;
         {
             // Somebody may have come first; then this map is dropped again.
             let mut state = self.write();
-            state.check_map_names([&name], self.limits.max_maps)?;
+            state.check_map_names([&name])?;
             state.maps.insert(name, map.clone());
         }
         self.bump();
@@ -208,7 +253,8 @@ impl Registry {
         drop(state);
         let reservation = Reservation { registry: self, name: name.clone() };
         if there >= self.limits.max_objects as usize {
-            return Err(Error::Limit { what: "objects", limit: self.limits.max_objects.into() });
+            let limit = self.limits.max_objects.into();
+            return Err(NoRoom::TooMany { what: "objects", name: "max_objects", limit }.into());
         }
         Ok(reservation)
     }
@@ -228,7 +274,7 @@ impl Registry {
                     return Err(Error::NoMap(shared.text().to_owned()));
                 }
             }
-            state.check_map_names(&object.maps, self.limits.max_maps)?;
+            state.check_map_names(&object.maps)?;
             for map in maps {
                 if let Some(name) = map.name() {
                     state.maps.insert(name.clone(), map);
@@ -334,17 +380,12 @@ impl Registry {
 impl State {
     fn check_map_names<'a>(
         &self,
-        names: impl IntoIterator<Item = &'a MapName, IntoIter: ExactSizeIterator>,
-        limit: u32,
+        names: impl IntoIterator<Item = &'a MapName>,
     ) -> Result<(), Error> {
         if self.stopping {
             return Err(Error::Stopping);
         }
-        let mut names = names.into_iter();
-        if self.maps.len() + names.len() > limit as usize {
-            return Err(Error::Limit { what: "maps", limit: limit.into() });
-        }
-        match names.find(|name| self.maps.contains_key(*name)) {
+        match names.into_iter().find(|name| self.maps.contains_key(*name)) {
             Some(taken) => Err(Error::map_taken(taken)),
             None => Ok(()),
         }
@@ -354,7 +395,7 @@ impl State {
         if self.links.len() < limit as usize {
             return Ok(());
         }
-        Err(Error::Limit { what: "links", limit: limit.into() })
+        Err(NoRoom::TooMany { what: "links", name: "max_links", limit: limit.into() }.into())
     }
 
     /// That no other object uses one of these maps.
@@ -405,14 +446,6 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.registry.write().loading.remove(&self.name);
     }
-}
-
-/// A map from elsewhere, with the types of its own BTF.
-fn adopt(reference: &MapRef, sys: crate::sys::Map) -> Arc<Map> {
-    let ids = (sys.info().btf_key_type_id, sys.info().btf_value_type_id);
-    let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, ids, &sys));
-    let about = About { schema, ..About::default() };
-    Arc::new(Map::new(Identity::Adopted(reference.to_string()), sys, about))
 }
 
 fn open_error(error: broker::Error, absent: impl FnOnce() -> Error) -> Error {

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::broker;
-use crate::core::{Error, ReferenceProblem};
+use crate::core::{Error, NoRoom, ReferenceProblem};
 use crate::elf::ElfError;
 use crate::sys::ENOTSUPP;
 use crate::watch::WatchError;
@@ -165,6 +165,7 @@ fn shape(error: Error) -> Shape {
         Error::Limit { what, limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
             .with("what", what)
             .with("limit", limit),
+        Error::NoRoom(problem) => room_shape(problem),
         Error::TooLarge { what, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
             .with("what", what)
             .with("asked", asked)
@@ -193,6 +194,29 @@ fn shape(error: Error) -> Shape {
             Shape::new(C::ResourceExhausted, "UNREAD").with("seconds", seconds)
         }
         Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
+    }
+}
+
+fn room_shape(problem: NoRoom) -> Shape {
+    use Code as C;
+    match problem {
+        NoRoom::TooMany { what, name, limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
+            .with("what", what)
+            .with("name", name)
+            .with("limit", limit),
+        NoRoom::MapTooLarge { map, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
+            .with("map", map)
+            .with("name", "max_map_bytes")
+            .with("asked", asked)
+            .with("limit", limit),
+        NoRoom::KernelMemory { what, asked, used, limit } => {
+            Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
+                .with("what", what)
+                .with("name", "max_kernel_bytes")
+                .with("asked", asked)
+                .with("used", used)
+                .with("limit", limit)
+        }
     }
 }
 

@@ -37,6 +37,7 @@ mod reconnect;
 mod redirects;
 mod references;
 mod restore;
+mod room;
 mod shared_maps;
 mod sockets;
 mod storage;
