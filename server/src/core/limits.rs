@@ -34,6 +34,8 @@ pub struct Limits {
     pub max_foreign_maps: u32,
     /// Pins of one map.
     pub max_pins: u32,
+    /// Patterns, types or declarations of counters in one request.
+    pub max_patterns: u32,
     /// Attached programs.
     pub max_links: u32,
     /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
@@ -106,6 +108,7 @@ impl Default for Limits {
             max_programs: 4096,
             max_foreign_maps: 1024,
             max_pins: 64,
+            max_patterns: 256,
             max_links: 1024,
             max_memory_bytes: 0,
             max_kernel_bytes: 0,

@@ -9,8 +9,8 @@ use super::convert::{counters_from, counters_to, labels_from, labels_to, timesta
 use super::status::invalid;
 use crate::broker::MapRequest;
 use crate::core::{
-    About, Capabilities, CpuMode, CreateMap, Error, Identity, Locking, Map, MapFilter, Parts,
-    RecordTypes, UpdateMode, has_events, type_name,
+    About, Capabilities, CpuMode, CreateMap, Error, Identity, Limits, Locking, Map, MapFilter,
+    Parts, RecordTypes, UpdateMode, has_events, type_name,
 };
 
 /// A map reference as a request has it.
@@ -23,12 +23,22 @@ pub(super) fn map_name(text: &str) -> Result<MapName, Status> {
     Ok(text.parse::<MapName>().map_err(Error::from)?)
 }
 
-pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status> {
+/// Refuses a list that costs more to look through than one request may.
+pub(super) fn check_list(field: &'static str, len: usize, limits: &Limits) -> Result<(), Status> {
+    let most = limits.max_patterns;
+    if len <= most as usize {
+        return Ok(());
+    }
+    Err(invalid(field, format!("are {len}, and a request has {most} at most (max_patterns)")))
+}
+
+pub(super) fn create_map(wire: pb::CreateMapRequest, limits: &Limits) -> Result<CreateMap, Status> {
     let pb::CreateMapRequest { name, spec, layout, counters, labels, record_type } = wire;
     let name = map_name(&name)?;
     let spec = spec.ok_or_else(|| invalid("spec", "is missing: say what to make"))?;
     let request = map_request(name.as_str().to_owned(), spec, 0)?;
     let schema = layout.map(|layout| declared_schema(layout, &request)).transpose()?;
+    check_list("counters", counters.len(), limits)?;
     let counters = counters_from(counters)?;
     let labels = labels_from(labels)?;
     let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
@@ -206,8 +216,10 @@ fn capabilities(core: Capabilities) -> pb::Capabilities {
     }
 }
 
-pub(super) fn map_filter(wire: pb::ListMapsRequest) -> Result<MapFilter, Status> {
+pub(super) fn map_filter(wire: pb::ListMapsRequest, limits: &Limits) -> Result<MapFilter, Status> {
     let pb::ListMapsRequest { names, types, labels } = wire;
+    check_list("names", names.len(), limits)?;
+    check_list("types", types.len(), limits)?;
     let names = names
         .iter()
         .map(|glob| glob.parse::<MapGlob>().map_err(Error::from))

@@ -11,7 +11,7 @@ pub(super) async fn create(
     shared: &Shared,
     request: pb::CreateMapRequest,
 ) -> Result<pb::CreateMapResponse, Status> {
-    let create = create_map(request)?;
+    let create = create_map(request, shared.registry.limits())?;
     let registry = shared.registry.clone();
     let map = blocking(move || registry.create_map(create)).await?;
     Ok(pb::CreateMapResponse { map: Some(map_message(&map, true)) })
@@ -21,7 +21,7 @@ pub(super) async fn list(
     shared: &Shared,
     request: pb::ListMapsRequest,
 ) -> Result<pb::ListMapsResponse, Status> {
-    let filter = map_filter(request)?;
+    let filter = map_filter(request, shared.registry.limits())?;
     let registry = shared.registry.clone();
     // Each map's memory is read from procfs.
     let list =

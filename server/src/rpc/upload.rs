@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status, Streaming};
 
 use super::convert::{labels_from, map_counters};
+use super::map_convert::check_list;
 use super::program_convert::{global, object_name, shared_maps};
 use super::status::invalid;
 use crate::core::{Error, Limits, LoadRequest, Source};
@@ -60,6 +61,9 @@ async fn receive_all(
         globals.into_iter().map(|(name, value)| global(name, value)).collect::<Result<_, _>>()?;
     let shared = shared_maps(shared)?;
     let labels = labels_from(labels)?;
+    for specs in counters.values() {
+        check_list("counters", specs.specs.len(), limits)?;
+    }
     let counters = map_counters(counters)?;
     if !sha256.is_empty() && sha256.len() != 32 {
         return Err(invalid("sha256", format!("has {} bytes, it must have 32", sha256.len())));
