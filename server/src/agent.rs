@@ -19,6 +19,7 @@ use crate::core::{Limits, Registry};
 use crate::elf::{ParseLimits, Parser};
 use crate::events::EventHub;
 use crate::layer;
+use crate::ledger::Ledger;
 use crate::listen::{Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
 use crate::watch::{Hub, WatchLimits};
@@ -52,7 +53,8 @@ impl Agent {
             }
         }
 
-        let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
+        let ledger = Ledger::new(limits.max_memory_bytes);
+        let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs), &ledger));
         let hub = Hub::new(registry.clone(), watch_limits(&limits));
         let events = EventHub::new(registry.clone(), events.keep_draining);
         let stopping = CancellationToken::new();

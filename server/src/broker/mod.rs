@@ -13,6 +13,7 @@ mod pin;
 mod sockets;
 mod specimen;
 mod stats;
+mod stop;
 mod target;
 mod uprobe;
 
@@ -28,6 +29,7 @@ pub use pin::{host_path, pin, remove_directory, unpin};
 pub use sockets::socket;
 pub use specimen::{Specimen, specimen};
 pub use stats::enable_stats;
+pub use stop::Stop;
 pub use target::{Rate, Target, XdpMode};
 
 pub use crate::elf::Direction;
@@ -157,6 +159,9 @@ pub enum Error {
     /// The kernel does not count programs' runs.
     #[error("could not turn the kernel's statistics of programs on")]
     EnableStats(#[source] io::Error),
+    /// Nobody waits for it any more.
+    #[error("the load was given up")]
+    GivenUp,
     /// The host lacks something that the act needs.
     #[error("{0}")]
     Host(String),

@@ -8,6 +8,7 @@ use bpfgate_proto::value::EncodeError;
 use super::{NoRoom, ReferenceProblem};
 use crate::broker;
 use crate::elf::ElfError;
+use crate::ledger::Exhausted;
 
 /// Why the agent did not do what it was asked. Messages name the offender and, where there is
 /// one, what would be right; the kernel's answer is the source.
@@ -240,6 +241,9 @@ pub enum Error {
         /// How many there may be.
         limit: u64,
     },
+    /// The agent's memory that its caller may take is in use.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
     /// The configuration leaves no room for it.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
@@ -256,6 +260,12 @@ pub enum Error {
     /// An upload whose end did not come.
     #[error("the upload was not complete within {seconds} s")]
     Stalled {
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// The kernel did not get done with an object.
+    #[error("the object was not loaded within {seconds} s, which is the agent's load_seconds")]
+    SlowLoad {
         /// How long it may take.
         seconds: u64,
     },

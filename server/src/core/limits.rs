@@ -22,8 +22,10 @@ pub struct Limits {
     pub parse_memory_bytes: u64,
     /// Seconds of CPU that parsing an object may take; twice that on the clock.
     pub parse_seconds: u64,
-    /// Uploads and loads at once.
+    /// Uploads and loads at once. One that hangs in the kernel keeps its place.
     pub max_loads: u32,
+    /// Seconds that a load may take, on the clock, once all of the object is there.
+    pub load_seconds: u64,
     /// Loaded objects.
     pub max_objects: u32,
     /// Owned maps.
@@ -103,6 +105,7 @@ impl Default for Limits {
             parse_memory_bytes: 1 << 30,
             parse_seconds: 10,
             max_loads: 4,
+            load_seconds: 60,
             max_objects: 256,
             max_maps: 4096,
             max_programs: 4096,
@@ -143,6 +146,11 @@ impl Limits {
     /// How long an upload may take.
     pub fn upload_time(&self) -> Duration {
         Duration::from_secs(self.upload_seconds)
+    }
+
+    /// How long a load may take.
+    pub fn load_time(&self) -> Duration {
+        Duration::from_secs(self.load_seconds)
     }
 
     /// How long a stream may wait for a client that does not read.

@@ -1,21 +1,24 @@
 //! What the records of an event buffer are. The kernel does not know: the map has no value.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aya_obj::generated::bpf_map_type as types;
 use bpfgate_proto::value::{Kind, Type};
 use bytes::Bytes;
 
 use super::kernel_memory::KernelCharge;
+use super::schemas::Schemas;
 use super::seats::Seat;
 use super::{Error, Map, Registry, kind};
+use crate::ledger::{Charge, Exhausted};
 use crate::{btf, sys};
 
 /// What the records of an event buffer are.
 #[derive(Clone, Default)]
 pub struct RecordTypes {
     /// As its maker says.
-    pub own: Option<Type>,
+    pub own: Option<Arc<Type>>,
     /// The BTF of its object, where others have names.
     pub btf: Option<Bytes>,
 }
@@ -25,19 +28,20 @@ impl RecordTypes {
     /// value. A perf buffer's value is a descriptor, so only a struct can be meant otherwise.
     pub(super) fn of_object(
         blob: &Bytes,
+        schemas: &mut Schemas<'_>,
         map_type: u32,
         named: Option<&str>,
         value_type_id: u32,
-    ) -> Self {
-        let own = match named {
-            Some(name) => btf::named_type(blob, name),
-            None if value_type_id == 0 => None,
-            None => btf::type_of(blob, value_type_id).filter(|ty| {
-                map_type == types::BPF_MAP_TYPE_RINGBUF as u32
-                    || matches!(ty.kind, Kind::Record { .. })
-            }),
+    ) -> Result<(Self, Option<Arc<Charge>>), Exhausted> {
+        let is_ring = map_type == types::BPF_MAP_TYPE_RINGBUF as u32;
+        let (own, charge) = match named {
+            // A built-in's.
+            Some(name) => (btf::named_type(blob, name).map(Arc::new), None),
+            None => schemas.record(value_type_id)?.unzip(),
         };
-        Self { own, btf: Some(blob.clone()) }
+        let own =
+            own.filter(|ty| named.is_some() || is_ring || matches!(ty.kind, Kind::Record { .. }));
+        Ok((Self { own, btf: Some(blob.clone()) }, charge))
     }
 }
 

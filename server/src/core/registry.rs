@@ -8,17 +8,21 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
+use bpfgate_proto::value::Schema;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::map::schema_of;
+use super::footprint::note_bytes;
+use super::loading::Loads;
 use super::names::Names;
 use super::object::{Link, Object};
 use super::pins::Bpffs;
 use super::room::Room;
+use super::schemas::Meaning;
 use super::seats::{Seat, Seats};
 use super::{About, Error, Identity, KernelMemory, Limits, Map, NoRoom, described};
 use crate::broker::{self, MapRequest, Target};
+use crate::ledger::{Account, Ledger};
 
 /// Everything that the agent owns, under stable names.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub struct Registry {
     pub(super) program_seats: Seats,
     foreign_seats: Seats,
     pub(super) perf_seats: Seats,
+    loads: Loads,
+    /// Of requests that have no account of their own.
+    nobody: Account,
     /// Where `pin:` references lead.
     bpffs: Bpffs,
 }
@@ -42,13 +49,17 @@ pub struct CreateMap {
     pub request: MapRequest,
     /// Its parsed name.
     pub name: MapName,
-    /// Its layout, counters and labels.
+    /// What its bytes mean.
+    pub layout: Option<Schema>,
+    /// Its counters and labels, and what its records are.
     pub about: About,
+    /// Who pays for what the agent has to remember.
+    pub account: Account,
 }
 
 impl Registry {
     /// Owns nothing yet.
-    pub fn new(limits: Limits, bpffs: Option<OwnedFd>) -> Self {
+    pub fn new(limits: Limits, bpffs: Option<OwnedFd>, ledger: &Ledger) -> Self {
         let foreign = "maps of others open at once";
         Self {
             names: RwLock::default(),
@@ -58,9 +69,20 @@ impl Registry {
             program_seats: Seats::new("programs", "max_programs", limits.max_programs),
             foreign_seats: Seats::new(foreign, "max_foreign_maps", limits.max_foreign_maps),
             perf_seats: Seats::new("perf buffers", "max_perf_buffers", limits.max_perf_buffers),
+            loads: Loads::new(limits.max_loads),
+            nobody: ledger.own("requests of nobody", limits.max_memory_bytes / 2),
             limits,
             bpffs: Bpffs::new(bpffs),
         }
+    }
+
+    pub(super) fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    /// The account of a request that has none of its own.
+    pub fn no_callers_account(&self) -> Account {
+        self.nobody.clone()
     }
 
     /// What all maps and programs take together.
@@ -73,7 +95,7 @@ impl Registry {
         let bytes = self.limits.check_map(name, request)?;
         let seat = self.map_seats.take()?;
         let kernel = self.kernel_memory.charge(|| format!("map {name}"), bytes)?;
-        Ok(Room { _seat: seat, kernel })
+        Ok(Room { _seat: seat, kernel, own: Vec::new() })
     }
 
     /// Refuses an object with more maps and programs than there is room for.
@@ -104,6 +126,11 @@ impl Registry {
     /// The map that a reference names. By id or pin it is opened for this one request, read-only,
     /// unless the agent owns it. Blocking only then.
     pub fn map(&self, reference: &MapRef) -> Result<Arc<Map>, Error> {
+        self.map_for(reference, &self.nobody)
+    }
+
+    /// The same, where what the agent has to learn of it is on an account.
+    pub fn map_for(&self, reference: &MapRef, account: &Account) -> Result<Arc<Map>, Error> {
         let absent = || Error::NoMap(reference.to_string());
         match reference {
             MapRef::Name(name) => self.read().maps().get(name).cloned().ok_or_else(absent),
@@ -113,7 +140,7 @@ impl Registry {
                 }
                 let seat = self.foreign_seats.take()?;
                 let sys = broker::open_id(*id).map_err(|error| open_error(error, absent))?;
-                Ok(self.adopt(reference, sys, seat))
+                self.adopt(reference, sys, seat, account)
             }
             MapRef::Pin(path) => {
                 let bpffs = self.bpffs.root().ok_or_else(absent)?;
@@ -121,23 +148,32 @@ impl Registry {
                 let sys =
                     broker::open_pin(bpffs, path).map_err(|error| open_error(error, absent))?;
                 let owned = self.owned_by_id(sys.info().id);
-                Ok(owned.unwrap_or_else(|| self.adopt(reference, sys, seat)))
+                owned.map_or_else(|| self.adopt(reference, sys, seat, account), Ok)
             }
         }
     }
 
     /// A map from elsewhere, with the types of its own BTF.
-    fn adopt(&self, reference: &MapRef, sys: crate::sys::Map, seat: Seat) -> Arc<Map> {
-        let ids = (sys.info().btf_key_type_id, sys.info().btf_value_type_id);
-        let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, ids, &sys));
-        let about = About { schema, ..About::default() };
-        let room = Room { _seat: seat, kernel: self.kernel_memory.empty() };
-        Arc::new(Map::new(Identity::Adopted(reference.to_string()), sys, about, room))
+    fn adopt(
+        &self,
+        reference: &MapRef,
+        sys: crate::sys::Map,
+        seat: Seat,
+        account: &Account,
+    ) -> Result<Arc<Map>, Error> {
+        let meaning = match broker::btf_of(&sys) {
+            Some(blob) => Meaning::of_btf(&blob, &sys, account)?,
+            None => Meaning::default(),
+        };
+        let room = Room { _seat: seat, kernel: self.kernel_memory.empty(), own: Vec::new() };
+        let identity = Identity::Adopted(reference.to_string());
+        Ok(Arc::new(Map::new(identity, sys, About::default(), meaning, room)))
     }
 
     /// Makes a map. Blocking.
     pub fn create_map(&self, create: CreateMap) -> Result<Arc<Map>, Error> {
-        let CreateMap { request, name, mut about } = create;
+        let CreateMap { request, name, layout, mut about, account } = create;
+        let account = account.caller();
         about.inner.clone_from(&request.inner);
         about.numa_node = request.numa_node;
         if let Some(object) = name.object() {
@@ -146,9 +182,16 @@ impl Registry {
         }
         let mut room = self.room(&name, &request)?;
         self.read().check_free([&name])?;
-        let sys = described::make(&request, about.schema.as_ref(), &mut room.kernel)?;
+        let record = about.records.own.as_ref().map_or(0, |ty| ty.memory());
+        room.own.push(Arc::new(account.charge(note_bytes(&about).saturating_add(record))?));
+        let meaning = match layout {
+            Some(layout) => Meaning::declared(layout, &account)?,
+            None => Meaning::default(),
+        };
+        let sys = described::make(&request, meaning.schema.as_deref(), &mut room.kernel)?;
         let identity = Identity::Owned { name: name.clone(), object: None };
-        let map = Arc::new(Map::new(identity, sys, about, room).mapped_within(&self.limits));
+        let map =
+            Arc::new(Map::new(identity, sys, about, meaning, room).mapped_within(&self.limits));
         super::sources::check_counters(&map, map.about().counters.len())?;
         {
             // Somebody may have come first; then this map is dropped again.
@@ -186,7 +229,7 @@ impl Registry {
     }
 
     /// Takes the name for an object that is being loaded, until the guard goes.
-    pub(super) fn reserve(&self, name: &ObjectName) -> Result<Reservation<'_>, Error> {
+    pub(super) fn reserve(self: &Arc<Self>, name: &ObjectName) -> Result<Reservation, Error> {
         let mut names = self.write();
         if names.stopping {
             return Err(Error::Stopping);
@@ -197,7 +240,7 @@ impl Registry {
         }
         // Made first, so that its drop takes the name out again.
         drop(names);
-        let reservation = Reservation { registry: self, name: name.clone() };
+        let reservation = Reservation { registry: self.clone(), name: name.clone() };
         if there >= self.limits.max_objects as usize {
             let limit = self.limits.max_objects.into();
             return Err(NoRoom::TooMany { what: "objects", name: "max_objects", limit }.into());
@@ -250,7 +293,7 @@ impl Registry {
         let program = self.program(name)?;
         let target = match target {
             Some(target) => target,
-            None => super::loading::own_target(&program)?,
+            None => super::object::own_target(&program)?,
         };
         self.check_links(&self.read())?;
         let kind = &program.loaded.kind;
@@ -316,12 +359,18 @@ impl Registry {
 
 /// A name taken for an object that is being loaded.
 #[derive(Debug)]
-pub(super) struct Reservation<'a> {
-    registry: &'a Registry,
+pub(super) struct Reservation {
+    registry: Arc<Registry>,
     name: ObjectName,
 }
 
-impl Drop for Reservation<'_> {
+impl Reservation {
+    pub(super) fn name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.registry.write().loading.remove(&self.name);
     }

@@ -1,7 +1,10 @@
 //! What maps take of the agent's limits, and what is said where nothing is left of them.
 
+use std::sync::Arc;
+
 use super::kernel_memory::KernelCharge;
 use super::seats::Seat;
+use crate::ledger::Charge;
 
 /// What a map takes of the agent's limits, until it is dropped.
 #[derive(Debug)]
@@ -10,6 +13,8 @@ pub(super) struct Room {
     pub _seat: Seat,
     /// The kernel's memory that it takes: nothing for a map that others made.
     pub kernel: KernelCharge,
+    /// The agent's own memory for what it knows of it, shared with others that it is of.
+    pub own: Vec<Arc<Charge>>,
 }
 
 /// A limit of the configuration that is reached.

@@ -68,7 +68,7 @@ impl CounterSource for Watched {
     }
 
     fn schema(&self) -> Option<&Schema> {
-        self.map.about().schema.as_ref()
+        self.map.about().schema.as_deref()
     }
 
     fn key_size(&self) -> usize {

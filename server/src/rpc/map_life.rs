@@ -11,7 +11,8 @@ pub(super) async fn create(
     shared: &Shared,
     request: pb::CreateMapRequest,
 ) -> Result<pb::CreateMapResponse, Status> {
-    let create = create_map(request, shared.registry.limits())?;
+    let account = shared.registry.no_callers_account();
+    let create = create_map(request, shared.registry.limits(), account)?;
     let registry = shared.registry.clone();
     let map = blocking(move || registry.create_map(create)).await?;
     Ok(pb::CreateMapResponse { map: Some(map_message(&map, true)) })

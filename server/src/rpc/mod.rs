@@ -69,7 +69,6 @@ pub struct Shared {
     /// Ends every stream.
     pub stopping: CancellationToken,
     streams: Arc<Semaphore>,
-    loads: Semaphore,
     stats: StatsLease,
 }
 
@@ -85,9 +84,8 @@ impl Shared {
     ) -> Self {
         let limits = registry.limits();
         let streams = Arc::new(Semaphore::new(limits.max_streams as usize));
-        let loads = Semaphore::new(limits.max_loads as usize);
         let stats = StatsLease::new(Duration::from_secs(limits.program_stats_seconds));
-        Self { registry, hub, events, parser, identity, stopping, streams, loads, stats }
+        Self { registry, hub, events, parser, identity, stopping, streams, stats }
     }
 
     /// A map by its reference. A name is found at once; others ask the kernel.

@@ -13,6 +13,7 @@ use super::program_convert::{
 };
 use super::{Shared, blocking, upload};
 use crate::core::{Error, stats_sysctl};
+use crate::ledger::Account;
 
 /// ProgramService on the agent's registry.
 #[derive(Clone)]
@@ -25,12 +26,12 @@ impl ProgramService for Programs {
         request: Request<Streaming<pb::LoadObjectRequest>>,
     ) -> Result<Response<pb::LoadObjectResponse>, Status> {
         let shared = &self.0;
-        let Ok(_permit) = shared.loads.try_acquire() else {
-            let limit = shared.registry.limits().max_loads.into();
-            return Err(Error::Limit { what: "loads at once", limit }.into());
-        };
-        let request = upload::receive(request.into_inner(), shared.registry.limits()).await?;
-        let (object, warnings) = shared.registry.load(&shared.parser, request).await?;
+        let registry = &shared.registry;
+        let place = registry.load_place()?;
+        let account = request.extensions().get::<Account>().cloned();
+        let account = account.unwrap_or_else(|| registry.no_callers_account());
+        let request = upload::receive(request.into_inner(), registry.limits(), account).await?;
+        let (object, warnings) = registry.load(&shared.parser, request, place).await?;
         let object = Some(object_message(&object));
         Ok(Response::new(pb::LoadObjectResponse { object, warnings }))
     }

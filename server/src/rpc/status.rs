@@ -14,6 +14,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::broker;
 use crate::core::{Error, NoRoom, ReferenceProblem};
 use crate::elf::ElfError;
+use crate::ledger::Exhausted;
 use crate::sys::ENOTSUPP;
 use crate::watch::WatchError;
 
@@ -166,16 +167,14 @@ fn shape(error: Error) -> Shape {
             .with("what", what)
             .with("limit", limit),
         Error::NoRoom(problem) => room_shape(problem),
+        Error::Memory(exhausted) => memory_shape(exhausted),
         Error::TooLarge { what, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
             .with("what", what)
             .with("asked", asked)
             .with("limit", limit),
-        Error::Stalled { seconds } => {
-            Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
-        }
-        Error::Silent { seconds } => {
-            Shape::new(C::DeadlineExceeded, "STREAM_STALLED").with("seconds", seconds)
-        }
+        Error::Stalled { seconds } => late("UPLOAD_STALLED", seconds),
+        Error::Silent { seconds } => late("STREAM_STALLED", seconds),
+        Error::SlowLoad { seconds } => late("LOAD_TOO_SLOW", seconds),
         Error::Digest { got, want } => {
             Shape::new(C::FailedPrecondition, "DIGEST_MISMATCH").with("got", got).with("want", want)
         }
@@ -195,6 +194,21 @@ fn shape(error: Error) -> Shape {
         }
         Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
     }
+}
+
+fn late(reason: &'static str, seconds: u64) -> Shape {
+    Shape::new(Code::DeadlineExceeded, reason).with("seconds", seconds)
+}
+
+fn memory_shape(exhausted: Exhausted) -> Shape {
+    let Exhausted { share, asked, used, limit, total } = exhausted;
+    let shape = Shape::new(Code::ResourceExhausted, "LIMIT_REACHED").with("share", share);
+    shape
+        .with("name", "max_memory_bytes")
+        .with("asked", asked)
+        .with("used", used)
+        .with("limit", limit)
+        .with("total", total)
 }
 
 fn room_shape(problem: NoRoom) -> Shape {
@@ -281,6 +295,7 @@ fn broker_shape(error: broker::Error) -> Shape {
             shape.with("program_type", program_type).with("goes_to", goes_to)
         }
         broker::Error::Attach { target, source } => kernel_shape(&source).with("target", target),
+        broker::Error::GivenUp => Shape::new(C::Cancelled, "GIVEN_UP"),
         broker::Error::EnableStats(source) => kernel_shape(&source),
         broker::Error::Host(_) => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
     }
@@ -306,6 +321,7 @@ fn elf_shape(error: ElfError) -> Shape {
         ElfError::TooSlow { limit } => {
             Shape::new(C::InvalidArgument, "OBJECT_TOO_COMPLEX").with("seconds", limit.as_secs())
         }
+        ElfError::Memory(exhausted) => memory_shape(exhausted),
         ElfError::Spawn(_) => Shape::new(C::Internal, "PARSER"),
     }
 }
@@ -386,34 +402,4 @@ fn tail(log: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_names_the_offender_in_words_and_in_details() {
-        let error = Error::Length { map: "m".into(), what: "key", got: 3, want: "4".into() };
-        let status = Status::from(error);
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.message(), "key for map m has 3 bytes, it must have 4");
-        let details = status.get_error_details();
-        let info = details.error_info().unwrap();
-        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("bpfgate", "KEY_LENGTH"));
-        assert_eq!(info.metadata["want"], "4");
-        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "key");
-    }
-
-    #[test]
-    fn the_kernels_answer_is_told_once() {
-        let source = io::Error::from_raw_os_error(libc::EINVAL);
-        let error = Error::from(broker::Error::CreateMap { name: "m".into(), source });
-        let status = Status::from(error);
-        assert_eq!(status.message(), "could not create map m: Invalid argument (os error 22)");
-    }
-
-    #[test]
-    fn a_long_log_keeps_its_end() {
-        let log = format!("{}\nthe reason", "x".repeat(10_000));
-        let tail = tail(&log, 100);
-        assert!(tail.ends_with("the reason") && tail.len() < 200, "{tail}");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The client stream of LoadObject: a header, then the file.
 
 use bpfgate_proto::v1 as pb;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pb::load_object_request::Message;
 use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status, Streaming};
@@ -11,14 +11,16 @@ use super::map_convert::check_list;
 use super::program_convert::{global, object_name, shared_maps};
 use super::status::invalid;
 use crate::core::{Error, Limits, LoadRequest, Source};
+use crate::ledger::{Account, Charge};
 
 /// Takes in an object, up to the limits of size and time. Nothing is kept of one that stalls.
 pub(super) async fn receive(
     stream: Streaming<pb::LoadObjectRequest>,
     limits: &Limits,
+    account: Account,
 ) -> Result<LoadRequest, Status> {
     let time = limits.upload_time();
-    let received = tokio::time::timeout(time, receive_all(stream, limits)).await;
+    let received = tokio::time::timeout(time, receive_all(stream, limits, account)).await;
     received.map_err(|_| Error::Stalled { seconds: time.as_secs() })?
 }
 
@@ -41,6 +43,7 @@ pub(super) fn too_large(status: &Status, limits: &Limits) -> Option<Error> {
 async fn receive_all(
     mut stream: Streaming<pb::LoadObjectRequest>,
     limits: &Limits,
+    account: Account,
 ) -> Result<LoadRequest, Status> {
     let first = next(&mut stream, limits).await?.and_then(|first| first.message);
     let Some(Message::Header(header)) = first else {
@@ -70,10 +73,10 @@ async fn receive_all(
     }
 
     let source = if builtin.is_empty() {
-        let elf = file(&mut stream, limits).await?;
+        let (elf, charge) = file(&mut stream, limits, &account).await?;
         let digest: [u8; 32] = Sha256::digest(&elf).into();
         check_digest(&digest, &sha256)?;
-        Source::Upload { elf, sha256: digest }
+        Source::Upload { elf, sha256: digest, charge }
     } else {
         if next(&mut stream, limits).await?.is_some() {
             return Err(invalid(
@@ -83,15 +86,17 @@ async fn receive_all(
         }
         Source::Builtin(builtin)
     };
-    Ok(LoadRequest { name, source, globals, shared, labels, counters })
+    Ok(LoadRequest { name, source, globals, shared, labels, counters, account })
 }
 
 async fn file(
     stream: &mut Streaming<pb::LoadObjectRequest>,
     limits: &Limits,
-) -> Result<Bytes, Status> {
+    account: &Account,
+) -> Result<(Bytes, Charge), Status> {
     let limit = limits.max_object_bytes;
-    let mut elf = BytesMut::new();
+    let mut charge = account.empty();
+    let mut elf = Vec::new();
     while let Some(part) = next(stream, limits).await? {
         let Some(Message::Chunk(chunk)) = part.message else {
             return Err(invalid("chunk", "must be every message behind the header"));
@@ -101,9 +106,14 @@ async fn file(
             let what = "the object".to_owned();
             return Err(Error::TooLarge { what, asked, limit }.into());
         }
+        if elf.capacity() - elf.len() < chunk.len() {
+            let more = chunk.len().max(elf.len());
+            charge.grow(more as u64).map_err(Error::from)?;
+            elf.reserve_exact(more);
+        }
         elf.extend_from_slice(&chunk);
     }
-    Ok(elf.freeze())
+    Ok((elf.into(), charge))
 }
 
 fn check_digest(got: &[u8; 32], want: &[u8]) -> Result<(), Error> {

@@ -23,6 +23,7 @@ mod kept;
 mod layouts;
 mod lifecycle;
 mod links;
+mod loads;
 mod locks;
 mod mapped;
 mod maps;

@@ -151,3 +151,31 @@ async fn the_soft_limit_of_descriptors_is_raised() {
     drop(client);
     assert!(within(SOON, || agent.checkpoint().sockets == agent.baseline().sockets));
 }
+
+/// The agent's own memory, in bytes.
+fn anonymous(agent: &Agent) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_type_is_known_once() {
+    let config = "[limits]\nmax_memory_bytes = 268435456\nparse_seconds = 60\n";
+    let agent = Agent::builder().config(config).spawn();
+    let client = agent.client().await;
+    let before = anonymous(&agent);
+    let object = load(&client, "wide", elf::WIDE).await;
+    assert_eq!(object.maps.len(), 200);
+    let wide = client.maps().get("wide/m000").await.unwrap();
+    assert!(wide.schema.unwrap().value.is_some());
+    let takes = anonymous(&agent).saturating_sub(before);
+    assert!(takes < 100 * MIB, "the agent takes {takes} bytes more");
+    client.objects().unload("wide").await.unwrap();
+    // Two hundred pairs of types have to be paid for.
+    let error = try_load(&client, header("keys"), elf::WIDE_KEYS).await;
+    assert_eq!(limit(error, &["max_memory_bytes"]), "max_memory_bytes");
+    let takes = anonymous(&agent).saturating_sub(before);
+    assert!(takes < 300 * MIB, "the agent takes {takes} bytes more");
+    agent.assert_only_baseline();
+}
