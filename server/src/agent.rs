@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::core::{Limits, MissingPrivilege, Registry, missing_privileges};
 use crate::elf::{ParseLimits, Parser};
@@ -42,10 +43,8 @@ pub struct Agent {
 impl Agent {
     /// Takes the directory, opens the sockets and starts to serve.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let Config { listen, runtime_dir, bpffs, socket_group, events, mut limits } = config;
-        if limits.max_memory_bytes == 0 {
-            limits.max_memory_bytes = 512 << 20;
-        }
+        let Config { listen, runtime_dir, bpffs, socket_group, events, limits } = config;
+        let limits = fitting(limits)?;
         let runtime_dir = RuntimeDir::take(&runtime_dir)?;
         let group = socket_gid(socket_group.as_deref())?;
         let mut listeners = Vec::new();
@@ -60,13 +59,13 @@ impl Agent {
         for MissingPrivilege { capability, fails } in missing_privileges() {
             warn!(capability, fails, "a privilege is missing");
         }
-        let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
+        let ledger = Ledger::new(limits.max_memory_bytes, limits.seats());
+        let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs), &ledger));
         let hub = Hub::new(registry.clone(), watch_limits(&limits));
         let events = EventHub::new(registry.clone(), events.keep_draining);
         let stopping = CancellationToken::new();
         let parser = Parser::new(parse_limits(&limits));
         let identity = identity()?;
-        let ledger = Ledger::new(limits.max_memory_bytes, limits.seats());
         let shared = Shared::new(
             registry.clone(),
             hub.clone(),
@@ -120,6 +119,18 @@ impl Agent {
     }
 }
 
+/// The limits as this host can keep them.
+fn fitting(limits: Limits) -> anyhow::Result<Limits> {
+    let budget = Budget::of_this_host(limits).context("could not find out what there is to use")?;
+    let Budget { limits, warnings } = budget;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let Limits { max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, .. } = limits;
+    info!(max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, "memory");
+    Ok(limits)
+}
+
 fn watch_limits(limits: &Limits) -> WatchLimits {
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     WatchLimits {
@@ -137,6 +148,7 @@ fn parse_limits(limits: &Limits) -> ParseLimits {
         memory: limits.parse_memory_bytes,
         cpu: Duration::from_secs(limits.parse_seconds),
         wall: Duration::from_secs(limits.parse_seconds * 2),
+        concurrent: limits.max_loads as usize,
         ..ParseLimits::default()
     }
 }

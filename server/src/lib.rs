@@ -1,13 +1,14 @@
 //! The agent: the only process that calls bpf(2).
 //!
-//! Imports go one way: `agent -> listen, layer, rpc -> policy, events -> core -> watch, broker ->
-//! elf, sys`, and `core, elf -> btf`. At the bottom lie `ledger` and, on it, `work`.
+//! Imports go one way: `agent -> budget, listen, layer, rpc -> policy, events -> core -> watch,
+//! broker -> elf, sys`, and `core, elf -> btf`. At the bottom lie `ledger` and, on it, `work`.
 
 #![deny(unsafe_code)]
 
 pub mod agent;
 pub mod broker;
 pub mod btf;
+pub mod budget;
 pub mod config;
 pub mod core;
 pub mod elf;

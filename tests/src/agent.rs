@@ -45,6 +45,7 @@ pub struct Builder {
     listen: Vec<String>,
     flags: Vec<String>,
     env: Vec<(String, String)>,
+    before: Option<String>,
 }
 
 impl Agent {
@@ -270,6 +271,13 @@ impl Builder {
         self
     }
 
+    /// With a line of shell that its process runs before it: `ulimit -n 1024`.
+    #[must_use]
+    pub fn before(mut self, line: impl Into<String>) -> Self {
+        self.before = Some(line.into());
+        self
+    }
+
     /// Starts it and waits until it serves.
     pub fn spawn(self) -> Agent {
         let (mut command, home) = self.prepare();
@@ -305,9 +313,16 @@ impl Builder {
 
     fn prepare(self) -> (Command, Home) {
         crate::require_root();
-        let Self { netns, runtime_dir, bpffs, config, listen, mut flags, env } = self;
+        let Self { netns, runtime_dir, bpffs, config, listen, mut flags, env, before } = self;
         let home = Home::new(netns, runtime_dir);
-        let mut command = home.netns.command(binaries::agent());
+        let mut command = match before {
+            None => home.netns.command(binaries::agent()),
+            Some(line) => {
+                let mut shell = home.netns.command("sh");
+                shell.args(["-c", &format!("{line} && exec \"$@\""), "sh"]).arg(binaries::agent());
+                shell
+            }
+        };
         command.arg("--runtime-dir").arg(&home.runtime_dir);
         command.arg("--bpffs").arg(bpffs.as_ref().unwrap_or(&home.bpffs.path));
         if let Some(toml) = config {

@@ -42,6 +42,16 @@ objects! {
     REJECTED = "rejected";
     /// A program that the verifier refuses with a long log.
     LONG_LOG = "long_log";
+    /// A bloom filter of 16 MiB; no programs.
+    LARGE_FILTER = "large_filter";
+    /// A map of maps of 256 MiB each; no programs.
+    LARGE_INNER = "large_inner";
+    /// Programs that the verifier takes seconds for.
+    SLOW = "slow";
+    /// Two hundred maps of one struct with 20,000 members; no programs.
+    WIDE = "wide";
+    /// The same, where each map has a type of its own for its keys.
+    WIDE_KEYS = "wide_keys";
     /// For kernels with kprobes.
     KPROBE = "kprobe";
     /// For kernels with BPF trampolines.

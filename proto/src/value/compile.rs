@@ -276,7 +276,7 @@ impl Compiler {
     }
 }
 
-fn is_char(ty: &Type) -> bool {
+pub(super) fn is_char(ty: &Type) -> bool {
     let Kind::Integer { encoding: Encoding::Char, display: Display::Plain, .. } = ty.kind else {
         return false;
     };

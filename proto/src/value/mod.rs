@@ -22,6 +22,7 @@ mod input;
 mod json;
 mod leaf;
 mod matching;
+mod memory;
 mod number;
 mod pb;
 mod plan;

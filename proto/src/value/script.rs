@@ -37,6 +37,11 @@ enum Act {
     Text(Fixed),
 }
 
+/// Of one act in a list that doubles when it is full, its text aside.
+pub(super) fn act_bytes() -> u64 {
+    2 * size_of::<Act>() as u64
+}
+
 /// How a scalar is written. `swap`: its bytes are not in this host's order.
 #[derive(Debug, Clone, Copy)]
 enum Way {

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::Error;
 use super::create::{MapRequest, create_map};
+use super::{Error, Stop};
 use crate::elf::{self, MapPlan, ObjectPlan, ProgramKind, ProgramPlan};
 use crate::sys::{self, ObjName, ProgramAttr, UpdateFlags};
 
@@ -38,8 +38,14 @@ pub struct LoadedProgram {
     pub info: sys::ProgramInfo,
 }
 
-/// Carries out a validated plan. `shared` has the maps, by position, that are not to be made.
-pub fn load(plan: &ObjectPlan, shared: &BTreeMap<usize, BorrowedFd<'_>>) -> Result<Loaded, Error> {
+/// Carries out a validated plan, until it is told to stop. `shared` has the maps, by position, that
+/// are not to be made.
+pub fn load(
+    plan: &ObjectPlan,
+    shared: &BTreeMap<usize, BorrowedFd<'_>>,
+    stop: &Stop,
+) -> Result<Loaded, Error> {
+    stop.check()?;
     let btf = match &plan.btf {
         Some(blob) => Some(sys::btf_load(blob).map_err(Error::LoadBtf)?),
         None => None,
@@ -48,10 +54,8 @@ pub fn load(plan: &ObjectPlan, shared: &BTreeMap<usize, BorrowedFd<'_>>) -> Resu
 
     let mut maps = Vec::with_capacity(plan.maps.len());
     for (at, map) in plan.maps.iter().enumerate() {
-        maps.push(match shared.get(&at) {
-            Some(_) => None,
-            None => Some(make_map(map, btf)?),
-        });
+        stop.check()?;
+        maps.push(if shared.contains_key(&at) { None } else { Some(make_map(map, btf)?) });
     }
     let fds: Vec<RawFd> = maps
         .iter()
@@ -67,7 +71,7 @@ pub fn load(plan: &ObjectPlan, shared: &BTreeMap<usize, BorrowedFd<'_>>) -> Resu
         .programs
         .iter()
         .filter(|program| program.autoload)
-        .map(|program| load_program(program, &license, btf, &fds))
+        .map(|program| load_program(program, &license, btf, &fds, stop))
         .collect::<Result<_, _>>()?;
     Ok(Loaded { maps, programs })
 }
@@ -108,6 +112,7 @@ fn load_program(
     license: &CString,
     btf: Option<BorrowedFd<'_>>,
     maps: &[RawFd],
+    stop: &Stop,
 ) -> Result<LoadedProgram, Error> {
     const BPF_F_SLEEPABLE: u32 = 1 << 4;
     const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -130,9 +135,9 @@ fn load_program(
         attach_btf_id: plan.attach_btf_id,
     };
     let failed = |source| Error::LoadProgram { program: plan.name.clone(), source };
-    let fd = match patiently(|| sys::prog_load(&attr, None)) {
+    let fd = match patiently(stop, || sys::prog_load(&attr, None))? {
         Ok(fd) => fd,
-        Err(source) => return Err(explain(&attr, &plan.name, source)),
+        Err(source) => return Err(explain(&attr, &plan.name, source, stop)),
     };
     let info = sys::program_info(fd.as_fd()).map_err(failed)?;
     Ok(LoadedProgram {
@@ -144,26 +149,35 @@ fn load_program(
     })
 }
 
-/// The verifier gives way to signals with EAGAIN.
-fn patiently<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// The verifier gives way to signals with EAGAIN. To ours for good, to others' for a moment.
+fn patiently<T>(
+    stop: &Stop,
+    mut load: impl FnMut() -> io::Result<T>,
+) -> Result<io::Result<T>, Error> {
     const TRIES: u32 = 5;
     for attempt in 1..TRIES {
+        stop.check()?;
         match load() {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                stop.check()?;
                 sleep(Duration::from_millis(10 << attempt));
             }
-            done => return done,
+            done => return Ok(done),
         }
     }
-    load()
+    Ok(load())
 }
 
 /// Loads once more with a log, which makes the verifier much slower: only for a program that is
 /// refused already.
-fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error) -> Error {
+fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error, stop: &Stop) -> Error {
     const LOG_BYTES: [usize; 2] = [1 << 20, 16 << 20];
+    const LOG_TOLD: usize = 64 << 10;
     let mut log = Vec::new();
     for size in LOG_BYTES {
+        if let Err(given_up) = stop.check() {
+            return given_up;
+        }
         log = vec![0; size];
         match sys::prog_load(attr, Some(&mut log)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {}
@@ -171,7 +185,8 @@ fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error) -> Error {
         }
     }
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-    let log = String::from_utf8_lossy(&log[..end]);
+    // The reason stands at the end, and more is not told.
+    let log = String::from_utf8_lossy(&log[end.saturating_sub(LOG_TOLD)..end]);
     let log = log.trim_end().lines().map(without_address).collect::<Vec<_>>().join("\n");
     let program = program.to_owned();
     match telling_line(&log) {

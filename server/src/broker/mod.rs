@@ -14,6 +14,7 @@ mod privileges;
 mod sockets;
 mod specimen;
 mod stats;
+mod stop;
 mod target;
 mod uprobe;
 
@@ -23,13 +24,14 @@ pub use attach::{Attachment, attach};
 pub use create::{MapRequest, OwnBtf, create_described, create_map};
 pub use host::{cgroup, file, ifindex, ifname, process};
 pub use load::{Loaded, LoadedProgram, load, map_request, program_type_name};
-pub use open::{btf_of, open_id, open_pin};
+pub use open::{btf_of, map_exists, open_id, open_pin};
 pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
 pub use privileges::{MissingPrivilege, missing_privileges};
 pub use sockets::socket;
 pub use specimen::{Specimen, specimen};
 pub use stats::enable_stats;
+pub use stop::Stop;
 pub use target::{Rate, Target, XdpMode};
 
 pub use crate::elf::Direction;
@@ -159,6 +161,9 @@ pub enum Error {
     /// The kernel does not count programs' runs.
     #[error("could not turn the kernel's statistics of programs on")]
     EnableStats(#[source] io::Error),
+    /// Nobody waits for it any more.
+    #[error("the load was given up")]
+    GivenUp,
     /// The host lacks something that the act needs.
     #[error("{0}")]
     Host(String),

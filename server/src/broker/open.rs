@@ -12,6 +12,14 @@ pub fn open_id(id: u32) -> Result<sys::Map, Error> {
         .map_err(|source| Error::OpenMap { reference: format!("id:{id}"), source })
 }
 
+/// Whether the kernel has the map of that id, as far as it tells.
+pub fn map_exists(id: u32) -> bool {
+    match sys::map_get_fd_by_id(id, false) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EPERM)),
+    }
+}
+
 /// A map by its pin below `bpffs`, without following links. An absolute path must lead there too.
 pub fn open_pin(bpffs: BorrowedFd<'_>, relative: &str) -> Result<sys::Map, Error> {
     let reference = || format!("pin:{relative}");

@@ -13,6 +13,8 @@ use bpfgate_proto::value::{Display, Kind, Plan, Schema, SchemaSource, Type};
 use raw::{Btf, Kind as RawKind};
 use types::Compiler;
 
+use crate::ledger::{Account, Charge, Exhausted};
+
 pub use hint::Tag;
 pub use write::{Written, write};
 
@@ -63,6 +65,9 @@ pub enum BtfError {
         /// Where the line was drawn.
         id: u32,
     },
+    /// Whoever asked may not take so much memory.
+    #[error(transparent)]
+    Memory(Exhausted),
 }
 
 /// A global variable.
@@ -96,11 +101,7 @@ pub fn compile_schema(
         if id == 0 {
             return Ok(None);
         }
-        let ty = compile(&btf, id, size)?;
-        if ty.size == size && Plan::compile(&ty).is_ok() {
-            return Ok(Some(ty));
-        }
-        Ok(Some(Type { name: ty.name, size, kind: Kind::Opaque { display: Display::Plain } }))
+        Ok(Some(planned(compile(&btf, id, size)?, size).0))
     };
     Ok(Schema {
         key: side(key_type_id, key_size)?,
@@ -109,15 +110,78 @@ pub fn compile_schema(
     })
 }
 
+/// The type as maps of values of that size have it, and its plan: opaque bytes under its name where
+/// it has no plan or another size.
+fn planned(ty: Type, size: u32) -> (Type, Plan) {
+    if ty.size == size
+        && let Ok(plan) = Plan::compile(&ty)
+    {
+        return (ty, plan);
+    }
+    let ty = Type { name: ty.name, size, kind: Kind::Opaque { display: Display::Plain } };
+    let plan = Plan::compile(&ty).unwrap_or_else(|_| Plan::opaque(size as usize));
+    (ty, plan)
+}
+
+/// A blob that several types are taken from.
+pub struct Library<'a>(Btf<'a>);
+
+impl<'a> Library<'a> {
+    /// Looks through the blob once.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, BtfError> {
+        Btf::parse(blob).map(Self)
+    }
+
+    /// The type with that id for keys or values of that size, as [`compile_schema`] has it, and its
+    /// plan. Charged for before it is made, and with all that the plan will make when it is needed.
+    pub fn compile(
+        &self,
+        id: u32,
+        size: u32,
+        account: &Account,
+    ) -> Result<(Type, Plan, Charge), BtfError> {
+        let mut charge = account.empty();
+        let ty = match Compiler::charging(&self.0, &mut charge).ty(id) {
+            Err(BtfError::TooDeep { .. } | BtfError::TooLarge { .. }) => Type::opaque(size),
+            other => other?,
+        };
+        charge.resize(ty.memory()).map_err(BtfError::Memory)?;
+        let (ty, plan) = planned(ty, size);
+        charge.resize(ty.memory()).map_err(BtfError::Memory)?;
+        Ok((ty, plan, charge))
+    }
+
+    /// The type with that id, unless the API cannot carry it, charged for before it is made.
+    pub fn type_of(&self, id: u32, account: &Account) -> Result<Option<(Type, Charge)>, BtfError> {
+        let mut charge = account.empty();
+        match Compiler::charging(&self.0, &mut charge).ty(id) {
+            Ok(ty) => {
+                charge.resize(ty.memory()).map_err(BtfError::Memory)?;
+                Ok(Some((ty, charge)))
+            }
+            Err(error @ BtfError::Memory(_)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What the author has noted for us on the type with that id, as [`tags`] has it.
+    pub fn tags(&self, id: u32) -> Result<Vec<Tag>, BtfError> {
+        tags_of(&self.0, id)
+    }
+}
+
 /// What the author has noted for us on the type with that id and on its parts, in order of
 /// declaration: `__attribute__((btf_decl_tag("bpfgate:…")))`. Nothing if the API cannot carry the
 /// type.
 pub fn tags(btf: &[u8], type_id: u32) -> Result<Vec<Tag>, BtfError> {
-    let btf = Btf::parse(btf)?;
+    tags_of(&Btf::parse(btf)?, type_id)
+}
+
+fn tags_of(btf: &Btf<'_>, type_id: u32) -> Result<Vec<Tag>, BtfError> {
     if type_id == 0 || !btf.has_tags() {
         return Ok(Vec::new());
     }
-    let mut compiler = Compiler::new(&btf);
+    let mut compiler = Compiler::new(btf);
     match compiler.ty(type_id) {
         Ok(_) => Ok(compiler.into_tags()),
         Err(BtfError::TooDeep { .. } | BtfError::TooLarge { .. }) => Ok(Vec::new()),

@@ -7,6 +7,7 @@ use bpfgate_proto::value::{Display, Encoding, EnumValue, Field, Kind, Type};
 use super::BtfError;
 use super::hint::{self, Tag};
 use super::raw::{Btf, Entry, Kind as RawKind};
+use crate::ledger::Charge;
 
 /// The API carries no deeper trees.
 const MAX_DEPTH: u32 = 32;
@@ -14,6 +15,10 @@ const MAX_DEPTH: u32 = 32;
 const MAX_NODES: usize = 65_536;
 /// Typedefs and qualifiers on the way to a type; more are a circle.
 const MAX_HOPS: u32 = 64;
+/// What a node of the tree takes, its name aside.
+const NODE: usize = 2 * size_of::<Field>() + 64;
+/// Memory is paid for in pieces of this size.
+const PIECE: u64 = 16 << 10;
 /// In BPF, wherever it runs.
 const POINTER_SIZE: u32 = 8;
 
@@ -24,6 +29,10 @@ pub(super) struct Compiler<'a> {
     /// Of the part at hand.
     path: String,
     tags: Vec<Tag>,
+    /// Pays for the tree while it grows.
+    charge: Option<&'a mut Charge>,
+    /// Paid for and not used yet, in bytes.
+    paid: u64,
 }
 
 /// A type behind its typedefs and qualifiers.
@@ -38,7 +47,13 @@ struct Resolved<'a> {
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(btf: &'a Btf<'a>) -> Self {
-        Self { btf, nodes: 0, path: String::new(), tags: Vec::new() }
+        let (path, tags) = Default::default();
+        Self { btf, nodes: 0, path, tags, charge: None, paid: 0 }
+    }
+
+    /// One that charges for the tree before it grows.
+    pub(super) fn charging(btf: &'a Btf<'a>, charge: &'a mut Charge) -> Self {
+        Self { charge: Some(charge), ..Self::new(btf) }
     }
 
     pub(super) fn ty(&mut self, id: u32) -> Result<Type, BtfError> {
@@ -116,7 +131,23 @@ impl<'a> Compiler<'a> {
 
     fn count(&mut self, id: u32, nodes: usize) -> Result<(), BtfError> {
         self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES { Err(BtfError::TooLarge { id }) } else { Ok(()) }
+        if self.nodes > MAX_NODES {
+            return Err(BtfError::TooLarge { id });
+        }
+        self.pay(nodes.saturating_mul(NODE))
+    }
+
+    /// Pays in larger pieces than it is asked for.
+    fn pay(&mut self, bytes: usize) -> Result<(), BtfError> {
+        let Some(charge) = &mut self.charge else { return Ok(()) };
+        let bytes = bytes as u64;
+        if self.paid < bytes {
+            let piece = bytes.max(PIECE);
+            charge.grow(piece).map_err(BtfError::Memory)?;
+            self.paid += piece;
+        }
+        self.paid -= bytes;
+        Ok(())
     }
 
     /// The tags of the type and of the typedefs that lead to it; the outermost has the last word.
@@ -202,6 +233,7 @@ impl<'a> Compiler<'a> {
         let mut fields = Vec::new();
         for (member, [name, id, offset]) in (0..).zip(entry.rows()) {
             let name = self.btf.name(name)?.to_owned();
+            self.pay(name.len())?;
             let before = self.enter(&name);
             let mut ty = self.part(id, depth + 1)?;
             self.tag(record, Some(member), &mut ty)?;
@@ -249,7 +281,11 @@ impl<'a> Compiler<'a> {
         }
         let values = rows
             .into_iter()
-            .map(|(name, value)| Ok(EnumValue { name: self.btf.name(name)?.to_owned(), value }))
+            .map(|(name, value)| {
+                let name = self.btf.name(name)?;
+                self.pay(name.len())?;
+                Ok(EnumValue { name: name.to_owned(), value })
+            })
             .collect::<Result<_, BtfError>>()?;
         Ok(Kind::Enum { signed, values })
     }

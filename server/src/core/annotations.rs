@@ -1,11 +1,11 @@
 //! What the author of a program noted on its types, for counters:
 //! `__attribute__((btf_decl_tag("bpfgate:counter=By")))`. See docs/counters.md.
 
-use crate::btf;
+use crate::btf::{self, Library};
 use crate::watch::{CounterKind, CounterSpec, HostName};
 
 /// What the tags of a value's type say that its numbers count.
-pub(super) fn counters(blob: &[u8], value_type_id: u32) -> Vec<CounterSpec> {
+pub(super) fn counters(btf: &Library<'_>, value_type_id: u32) -> Vec<CounterSpec> {
     let spec = |tag: btf::Tag| {
         let (kind, unit) = tag.text.split_once('=').unwrap_or((&tag.text, ""));
         let kind = match kind {
@@ -16,12 +16,12 @@ pub(super) fn counters(blob: &[u8], value_type_id: u32) -> Vec<CounterSpec> {
         };
         Some(CounterSpec { field: tag.path, kind, unit: unit.to_owned() })
     };
-    tags(blob, value_type_id).filter_map(spec).collect()
+    tags(btf, value_type_id).filter_map(spec).collect()
 }
 
 /// What the tags of a key's type say that its numbers stand for on this host, by label.
-pub(super) fn host_names(blob: &[u8], key_type_id: u32) -> Vec<(String, HostName)> {
-    tags(blob, key_type_id)
+pub(super) fn host_names(btf: &Library<'_>, key_type_id: u32) -> Vec<(String, HostName)> {
+    tags(btf, key_type_id)
         .filter_map(|tag| Some((label(&tag.path), host_name(&tag.text)?)))
         .collect()
 }
@@ -45,7 +45,7 @@ pub(super) fn host_name(word: &str) -> Option<HostName> {
 }
 
 /// Tags on types and fields.
-fn tags(blob: &[u8], type_id: u32) -> impl Iterator<Item = btf::Tag> {
+fn tags(btf: &Library<'_>, type_id: u32) -> impl Iterator<Item = btf::Tag> {
     // BTF that cannot be read has been reported with the schema.
-    btf::tags(blob, type_id).unwrap_or_default().into_iter()
+    btf.tags(type_id).unwrap_or_default().into_iter()
 }

@@ -4,13 +4,19 @@
 use aya_obj::generated::bpf_map_type as types;
 use bpfgate_proto::value::{Display, Encoding, Field, Kind, Schema, Type};
 
+use super::footprint::btf_bytes;
+use super::kernel_memory::KernelCharge;
 use super::kind::{keys_are_descriptors, type_name};
 use super::{Error, shape};
 use crate::broker::{self, MapRequest, OwnBtf};
 use crate::{btf, sys};
 
-/// Makes a map of that layout.
-pub(super) fn make(request: &MapRequest, layout: Option<&Schema>) -> Result<sys::Map, Error> {
+/// Makes a map of that layout, whose own memory is charged; that of its BTF is added.
+pub(super) fn make(
+    request: &MapRequest,
+    layout: Option<&Schema>,
+    charge: &mut KernelCharge,
+) -> Result<sys::Map, Error> {
     shape::check(request)?;
     let is_storage = keys_are_descriptors(request.map_type);
     let has_lock = layout.and_then(|layout| layout.value.as_ref()).is_some_and(has_lock);
@@ -30,6 +36,7 @@ pub(super) fn make(request: &MapRequest, layout: Option<&Schema>) -> Result<sys:
         }
         return Ok(broker::create_map(request, None)?);
     };
+    charge.grow(|| format!("the BTF of map {}", request.name), btf_bytes(btf.blob.len()))?;
     broker::create_described(request, &btf).map_err(|error| {
         let errno = match &error {
             broker::Error::CreateMap { source, .. } => source.raw_os_error(),

@@ -343,7 +343,6 @@ pub(super) fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Resul
 mod tests {
     use super::*;
     use crate::broker;
-    use crate::core::{About, Identity};
 
     type Expected = fn(&Error) -> bool;
 
@@ -354,7 +353,7 @@ mod tests {
         const TRIE: u32 = 11;
         let map = |map_type| {
             let sys = broker::specimen(map_type).unwrap().map;
-            Map::new(Identity::Adopted("m".to_owned()), sys, About::default())
+            Map::bare(sys)
         };
         let (inside, past) = ([0; 4], 7_u32.to_ne_bytes());
         let cases: [(u32, [u8; 4], i32, Expected); 10] = [

@@ -5,7 +5,7 @@ use std::io;
 use bpfgate_proto::name::{MapName, NameError, ObjectName, ProgramName};
 use bpfgate_proto::value::EncodeError;
 
-use super::{CallError, ReferenceProblem};
+use super::{CallError, NoRoom, ReferenceProblem};
 use crate::broker;
 use crate::elf::ElfError;
 use crate::ledger::{Exhausted, NoSeat};
@@ -241,6 +241,12 @@ pub enum Error {
         /// How many there may be.
         limit: u64,
     },
+    /// The agent's memory that its caller may take is in use.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
+    /// The configuration leaves no room for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It would take more than the agent grants.
     #[error("{what} would take {asked} bytes, the limit is {limit}")]
     TooLarge {
@@ -251,15 +257,18 @@ pub enum Error {
         /// Bytes granted.
         limit: u64,
     },
-    /// It would take more of the agent's memory than the caller may have.
-    #[error(transparent)]
-    Memory(#[from] Exhausted),
     /// All seats are taken.
     #[error(transparent)]
     NoSeat(#[from] NoSeat),
     /// Between the client and the agent.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The kernel did not get done with an object.
+    #[error("the object was not loaded within {seconds} s, which is the agent's load_seconds")]
+    SlowLoad {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// The upload is not what its digest says.
     #[error("the object's SHA-256 is {got}, not {want} as announced")]
     Digest {

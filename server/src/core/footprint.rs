@@ -3,7 +3,9 @@
 
 use aya_obj::generated::bpf_map_type as types;
 
+use super::{About, Labels};
 use crate::broker::MapRequest;
+use crate::elf::{ObjectPlan, ProgramPlan};
 use crate::sys;
 
 /// A bucket, and `struct htab_elem` or the like, with what the allocator rounds up.
@@ -14,6 +16,10 @@ const POINTER: u64 = 8;
 const MMAPABLE: u32 = 1 << 10;
 /// `struct bpf_map` and what a type has beside its entries.
 const MAP: u64 = 4096;
+/// What a text takes in a list, beside its bytes.
+const NOTE: u64 = 160;
+/// What the agent has of a program, its names aside.
+const PROGRAM: u64 = 1024;
 
 /// Bytes that a map can need at its worst, with the map that stands for its inner ones. Storage
 /// maps are charged without entries: these belong to sockets, files and tasks, and so does their
@@ -81,6 +87,40 @@ pub(super) fn worst_bytes(map: &MapRequest) -> u64 {
         hashed(value)
     };
     contents.saturating_add(inner).saturating_add(MAP)
+}
+
+/// Bytes that the kernel keeps for a type blob: itself, and a pointer and two numbers for each type.
+pub(super) fn btf_bytes(blob: usize) -> u64 {
+    3 * blob as u64 + MAP
+}
+
+/// Bytes that the kernel keeps for a program: its instructions, rewritten and as machine code, and
+/// what it remembers of their lines. What the verifier takes meanwhile is not in it.
+pub(super) fn program_bytes(plan: &ProgramPlan) -> u64 {
+    let ProgramPlan { insns, func_info, line_info, .. } = plan;
+    let pages = 4 * rustix::param::page_size() as u64;
+    (4 * insns.len() + 2 * (func_info.len() + line_info.len())) as u64 + pages
+}
+
+/// Bytes of the agent's own memory for a map, with what callers and authors noted of it.
+pub(super) fn note_bytes(about: &About) -> u64 {
+    let About { schema: _, counters, host_names, labels, records: _, inner: _, numa_node: _ } =
+        about;
+    let counters = counters.iter().map(|counter| counter.field.len() + counter.unit.len());
+    let names = host_names.iter().map(|(label, _)| label.len());
+    let texts = counters.chain(names).map(|bytes| bytes as u64 + NOTE).sum::<u64>();
+    MAP + texts + label_bytes(labels)
+}
+
+/// Bytes of the agent's own memory for an object with its programs, its maps aside.
+pub(super) fn object_bytes(plan: &ObjectPlan, labels: &Labels) -> u64 {
+    let texts = plan.programs.iter().map(|program| program.section.len() + 2 * program.name.len());
+    let programs = texts.map(|bytes| bytes as u64 + PROGRAM).sum::<u64>();
+    MAP + programs + plan.maps.len() as u64 * NOTE + label_bytes(labels)
+}
+
+fn label_bytes(labels: &Labels) -> u64 {
+    labels.iter().map(|(key, value)| (key.len() + value.len()) as u64 + NOTE).sum()
 }
 
 /// Seven bits in five for each entry and hash function, rounded up to a power of two; never more

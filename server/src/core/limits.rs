@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use bpfgate_proto::name::MapName;
 use serde::Deserialize;
 
-use super::Error;
+use super::NoRoom;
 use super::footprint::worst_bytes;
 use crate::broker::MapRequest;
 use crate::ledger::SeatLimits;
@@ -22,19 +23,30 @@ pub struct Limits {
     pub parse_memory_bytes: u64,
     /// Seconds of CPU that parsing an object may take; twice that on the clock.
     pub parse_seconds: u64,
-    /// Uploads and loads at once.
+    /// Uploads and loads at once. One that hangs in the kernel keeps its place.
     pub max_loads: u32,
+    /// Seconds that a load may take, on the clock, once all of the object is there.
+    pub load_seconds: u64,
     /// Loaded objects.
     pub max_objects: u32,
     /// Owned maps.
     pub max_maps: u32,
+    /// Programs of all objects together.
+    pub max_programs: u32,
+    /// Maps of others, by id or pin, that requests have open at once.
+    pub max_foreign_maps: u32,
     /// Pins of one map.
     pub max_pins: u32,
+    /// Patterns, types or declarations of counters in one request.
+    pub max_patterns: u32,
     /// Attached programs.
     pub max_links: u32,
     /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
     /// and a quarter of the memory cgroup's limit, or 512 MiB where there is none.
     pub max_memory_bytes: u64,
+    /// Bytes of the kernel's memory that all maps and programs together may need at their worst; 0
+    /// for what the memory cgroup's limit leaves, or half of the host's memory where there is none.
+    pub max_kernel_bytes: u64,
     /// Bytes that one map may need at its worst.
     pub max_map_bytes: u64,
     /// Bytes of one array that are read through memory that the kernel shares; a larger array is
@@ -71,6 +83,8 @@ pub struct Limits {
     pub max_event_queue_bytes: u64,
     /// Bytes of events that may wait for all watchers together.
     pub max_event_memory_bytes: u64,
+    /// Perf buffers open at once: a watched map has one on each CPU.
+    pub max_perf_buffers: u32,
     /// Bytes of the perf buffer that each CPU gets for a map that is watched.
     pub perf_buffer_bytes: u64,
     /// Bytes of one message, either way.
@@ -100,11 +114,16 @@ impl Default for Limits {
             parse_memory_bytes: 1 << 30,
             parse_seconds: 10,
             max_loads: 4,
+            load_seconds: 60,
             max_objects: 256,
             max_maps: 4096,
+            max_programs: 4096,
+            max_foreign_maps: 1024,
             max_pins: 64,
+            max_patterns: 256,
             max_links: 1024,
             max_memory_bytes: 0,
+            max_kernel_bytes: 0,
             max_map_bytes: 4 << 30,
             max_mapped_bytes: 1 << 30,
             max_streams: 4096,
@@ -121,6 +140,7 @@ impl Default for Limits {
             event_queue_bytes: 4 << 20,
             max_event_queue_bytes: 64 << 20,
             max_event_memory_bytes: 256 << 20,
+            max_perf_buffers: 1024,
             perf_buffer_bytes: 256 << 10,
             max_message_bytes: 16 << 20,
             program_stats_seconds: 30,
@@ -162,6 +182,11 @@ impl Limits {
         Duration::from_secs(self.upload_seconds)
     }
 
+    /// How long a load may take.
+    pub fn load_time(&self) -> Duration {
+        Duration::from_secs(self.load_seconds)
+    }
+
     /// How long a stream may wait for a client that does not read.
     pub fn stall_time(&self) -> Duration {
         Duration::from_secs(self.stall_seconds)
@@ -173,14 +198,13 @@ impl Limits {
     }
 
     /// Refuses a map that could need too much, before the kernel is asked: a map that allocates
-    /// as it fills fails late, and takes the agent with it.
-    pub(super) fn check_map(&self, map: &MapRequest) -> Result<(), Error> {
-        let asked = worst_bytes(map);
-        if asked <= self.max_map_bytes {
-            return Ok(());
+    /// as it fills fails late, and takes the agent with it. Gives how much that is.
+    pub(super) fn check_map(&self, name: &MapName, map: &MapRequest) -> Result<u64, NoRoom> {
+        let (asked, limit) = (worst_bytes(map), self.max_map_bytes);
+        if asked > limit {
+            return Err(NoRoom::MapTooLarge { map: name.to_string(), asked, limit });
         }
-        let what = format!("map {}", map.name);
-        Err(Error::TooLarge { what, asked, limit: self.max_map_bytes })
+        Ok(asked)
     }
 }
 
@@ -197,8 +221,10 @@ mod tests {
             max_entries: 1000,
             ..MapRequest::default()
         };
-        Limits::default().check_map(&small).unwrap();
+        let name = "m".parse().unwrap();
+        Limits::default().check_map(&name, &small).unwrap();
         let array = MapRequest { map_type: 2, value_size: 1 << 30, max_entries: 8, ..small };
-        assert!(Limits::default().check_map(&array).is_err());
+        let said = Limits::default().check_map(&name, &array).unwrap_err().to_string();
+        assert!(said.contains("map m could") && said.contains("max_map_bytes"), "{said}");
     }
 }

@@ -1,23 +1,35 @@
-//! From an ELF file's bytes to a loaded object under its name.
+//! A load from the file's bytes to the object under its name. The work goes by itself, with its
+//! place and its name, so that whoever asked can leave: then it is stopped, and keeps both until it
+//! really is.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bpfgate_ebpf::{Builtin, KeyName};
-use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
+use bpfgate_ebpf::Builtin;
+use bpfgate_proto::name::{MapRef, ObjectName};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::{error, info};
 
-use super::annotations;
-use super::map::schema_of;
-use super::object::{Object, Program};
+use super::making::{Making, declare, no_builtin};
+use super::object::Object;
 use super::registry::Registry;
-use super::{About, Error, Identity, Labels, Limits, Map, RecordTypes, kind, sources};
-use crate::broker::{self, LoadedProgram, MapRequest, Target};
-use crate::elf::{AutoAttach, GlobalValue, MapPlan, ObjectPlan, ParseRequest, Parser};
-use crate::watch::{CounterKind, CounterSpec, HostName};
+use super::{Error, Labels, NoRoom};
+use crate::broker::{self, Stop};
+use crate::elf::{GlobalValue, ParseRequest, Parser};
+use crate::ledger::{Account, Charge};
+use crate::watch::CounterSpec;
+
+/// From call to call on a thread that is to come out of the kernel.
+const CALLS: Duration = Duration::from_millis(10);
+/// A thread that does not come for so long hangs.
+const HANGS: Duration = Duration::from_secs(2);
+/// From call to call on one that hangs.
+const RARE_CALLS: Duration = Duration::from_secs(1);
 
 /// Where an object's bytes come from.
 #[derive(Debug)]
@@ -28,6 +40,8 @@ pub enum Source {
         elf: Bytes,
         /// Of the file.
         sha256: [u8; 32],
+        /// For the bytes.
+        charge: Charge,
     },
     /// The agent itself: the built-in's name.
     Builtin(String),
@@ -48,269 +62,212 @@ pub struct LoadRequest {
     pub labels: Labels,
     /// What the numbers count, by the map's name in the object.
     pub counters: BTreeMap<String, Vec<CounterSpec>>,
+    /// Who pays for what the agent has to remember.
+    pub account: Account,
 }
 
+/// The places for loads.
+#[derive(Debug)]
+pub(super) struct Loads {
+    places: Arc<Semaphore>,
+    hung: AtomicU64,
+}
+
+/// A place for one load, from its upload on.
+#[derive(Debug)]
+#[must_use = "dropping the place gives it back"]
+pub struct LoadPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Loads {
+    pub(super) fn new(places: u32) -> Self {
+        Self { places: Arc::new(Semaphore::new(places as usize)), hung: AtomicU64::new(0) }
+    }
+}
+
+/// An object and warnings, of the parser and about counters.
+type Loaded = (Arc<Object>, Vec<String>);
+
 impl Registry {
+    /// A place for a load, if there is one now.
+    pub fn load_place(&self) -> Result<LoadPlace, Error> {
+        let limit = self.limits().max_loads.into();
+        let (what, name) = ("loads at once", "max_loads");
+        let permit = self.loads().places.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| NoRoom::TooMany { what, name, limit })?;
+        Ok(LoadPlace { _permit: permit })
+    }
+
+    /// Loads that hang in the kernel and do not give way. Their places stay taken.
+    pub fn hung_loads(&self) -> u64 {
+        self.loads().hung.load(Ordering::Relaxed)
+    }
+
     /// Loads an object. All or nothing. The answer has warnings, of the parser and about
-    /// counters.
+    /// counters. Dropping the future stops the work.
     pub async fn load(
         self: &Arc<Self>,
         parser: &Parser,
         request: LoadRequest,
-    ) -> Result<(Arc<Object>, Vec<String>), Error> {
-        let LoadRequest { name, source, globals, shared, labels, mut counters } = request;
-        let reservation = self.reserve(&name)?;
-        let asked: Vec<String> = counters.keys().cloned().collect();
-        let (elf, sha256, builtin, known) = match source {
-            Source::Upload { elf, sha256 } => (elf, sha256, None, None),
-            Source::Builtin(wanted) => {
-                let found = bpfgate_ebpf::find(&wanted).ok_or_else(|| no_builtin(&wanted))?;
-                declare(&mut counters, found);
-                let elf = Bytes::from_static(found.elf);
-                let sha256 = Sha256::digest(&elf).into();
-                (elf, sha256, Some(wanted), Some(found))
-            }
-        };
-        let plan = parser.parse(ParseRequest { elf, globals }).await?;
-        self.check_plan(&name, &plan)?;
-        let shared = self.find_shared(&plan, &shared)?;
-        check_counters(&plan, &counters)?;
-        let unused = unused_counters(&plan, &shared, &asked);
+        place: LoadPlace,
+    ) -> Result<Loaded, Error> {
+        let (tell, answer) = oneshot::channel();
+        let work = self.clone().load_by_itself(parser.clone(), request, place, tell);
+        tokio::spawn(work);
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
 
-        let object_name = name.clone();
-        // The verifier can take seconds. If the caller goes away meanwhile, what comes of it is
-        // dropped unseen; otherwise it gets its name below.
-        let limits = self.limits().clone();
+    async fn load_by_itself(
+        self: Arc<Self>,
+        parser: Parser,
+        request: LoadRequest,
+        _place: LoadPlace,
+        mut tell: oneshot::Sender<Result<Loaded, Error>>,
+    ) {
+        let seconds = self.limits().load_seconds;
+        let deadline = Instant::now() + self.limits().load_time();
+        let reservation = match self.reserve(&request.name) {
+            Ok(reservation) => reservation,
+            Err(refusal) => return drop(tell.send(Err(refusal))),
+        };
+        let parsed = tokio::select! {
+            parsed = timeout_at(deadline, parse(&parser, request)) => parsed,
+            () = tell.closed() => return,
+        };
+        let making = match parsed {
+            Ok(Ok(making)) => making,
+            Ok(Err(refusal)) => return drop(tell.send(Err(refusal))),
+            Err(_) => return drop(tell.send(Err(Error::SlowLoad { seconds }))),
+        };
+        let stop = Arc::new(Stop::default());
+        let made = self.clone().make(making, stop.clone());
+        let mut made = match made {
+            Ok(made) => made,
+            Err(refusal) => return drop(tell.send(Err(refusal))),
+        };
+        tokio::select! {
+            biased;
+            made = &mut made => {
+                let made = made.unwrap_or(Err(Error::Stopping));
+                let loaded = made.and_then(|(object, maps, warnings)| {
+                    Ok((self.insert(object, maps)?, warnings))
+                });
+                drop(reservation);
+                return drop(tell.send(loaded));
+            }
+            () = tell.closed() => {}
+            () = sleep_until(deadline) => drop(tell.send(Err(Error::SlowLoad { seconds }))),
+        }
+        self.stop_making(&stop, made, reservation.name()).await;
+    }
+
+    /// On a thread of its own: one that comes out of the kernel when it is called, and that nobody
+    /// else needs if it does not.
+    fn make(
+        self: Arc<Self>,
+        making: Making,
+        stop: Arc<Stop>,
+    ) -> Result<oneshot::Receiver<Result<super::making::Made, Error>>, Error> {
+        let (tell, made) = oneshot::channel();
         let work = move || {
-            let made = load_plan(&object_name, &plan, &shared, counters, known, &limits)?;
-            Ok::<_, Error>((made, shared, plan.warnings))
+            let made = stop.during(|| making.make(&self, &stop));
+            // What nobody waits for goes here, where it may take its time.
+            if !stop.is_told() {
+                drop(tell.send(made));
+            }
         };
-        let joined = tokio::task::spawn_blocking(work).await;
-        let (made, shared, mut warnings) = joined.map_err(|_| Error::Stopping)??;
-        let Made { maps, programs, warnings: more } = made;
-        warnings.extend(more.into_iter().chain(unused));
-        let object = Object {
-            maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
-            name,
-            builtin,
-            sha256,
-            programs,
-            shared: shared.into_values().collect(),
-            labels,
-            loaded_at: SystemTime::now(),
-        };
-        let object = self.insert(object, maps)?;
-        drop(reservation);
-        Ok((object, warnings))
+        let started = std::thread::Builder::new().name("load".into()).spawn(work);
+        match started {
+            Ok(_) => Ok(made),
+            Err(error) => {
+                Err(broker::Error::Host(format!("could not start a thread: {error}")).into())
+            }
+        }
     }
 
-    fn check_plan(&self, name: &ObjectName, plan: &ObjectPlan) -> Result<(), Error> {
-        for map in &plan.maps {
-            MapName::in_object(name, &map.name)?;
-            self.limits().check_map(&MapRequest {
-                name: format!("{name}/{}", map.name),
-                map_type: map.map_type,
-                key_size: map.key_size,
-                value_size: map.value_size,
-                max_entries: map.max_entries,
-                ..MapRequest::default()
-            })?;
-        }
-        for program in &plan.programs {
-            ProgramName::new(name, &program.name)?;
-        }
-        Ok(())
-    }
-
-    /// The maps to use instead of making them, by position in the plan.
-    fn find_shared(
+    /// Until the thread is back, however long that takes.
+    async fn stop_making<T>(
         &self,
-        plan: &ObjectPlan,
-        shared: &BTreeMap<String, MapRef>,
-    ) -> Result<BTreeMap<usize, Arc<Map>>, Error> {
-        let mut found = BTreeMap::new();
-        for (member, reference) in shared {
-            let Some(at) = plan.maps.iter().position(|map| map.name == *member) else {
-                return Err(unknown_member("shared_maps", member, plan));
-            };
-            let map = self.map(reference)?;
-            if map.name().is_none() {
-                return Err(Error::ReadOnly { map: map.text().to_owned() });
+        stop: &Stop,
+        mut made: oneshot::Receiver<T>,
+        object: &ObjectName,
+    ) {
+        let start = Instant::now();
+        let mut hangs = false;
+        loop {
+            stop.tell();
+            tokio::select! {
+                _ = &mut made => break,
+                () = sleep(if hangs { RARE_CALLS } else { CALLS }) => {}
             }
-            if let Some(problem) = difference(&plan.maps[at], &map) {
-                let (map, member) = (map.text().to_owned(), member.clone());
-                return Err(Error::NotShareable { map, member, problem });
+            if !hangs && start.elapsed() > HANGS {
+                hangs = true;
+                self.loads().hung.fetch_add(1, Ordering::Relaxed);
+                error!(%object, "a load hangs in the kernel");
             }
-            found.insert(at, map);
         }
-        Ok(found)
+        if hangs {
+            self.loads().hung.fetch_sub(1, Ordering::Relaxed);
+            info!(%object, seconds = start.elapsed().as_secs(), "a load that hung has ended");
+        }
     }
 }
 
-/// Warnings of counters that were asked for of maps which have their own already.
-fn unused_counters(
-    plan: &ObjectPlan,
-    shared: &BTreeMap<usize, Arc<Map>>,
-    asked: &[String],
-) -> Vec<String> {
-    let members = shared.iter().map(|(at, map)| (&plan.maps[*at].name, map.text()));
-    let asked = members.filter(|(member, _)| asked.contains(member));
-    let warning = |(member, map)| {
-        format!(
-            "counters of map {member} are not used: it is {map}, which says itself what it counts"
-        )
+async fn parse(parser: &Parser, request: LoadRequest) -> Result<Making, Error> {
+    let LoadRequest { name, source, globals, shared, labels, mut counters, account } = request;
+    let account = account.caller();
+    let asked: Vec<String> = counters.keys().cloned().collect();
+    let (elf, sha256, builtin, _charge): (_, _, Option<&'static Builtin>, _) = match source {
+        Source::Upload { elf, sha256, charge } => (elf, sha256, None, Some(charge)),
+        Source::Builtin(wanted) => {
+            let found = bpfgate_ebpf::find(&wanted).ok_or_else(|| no_builtin(&wanted))?;
+            declare(&mut counters, found);
+            let elf = Bytes::from_static(found.elf);
+            let sha256 = Sha256::digest(&elf).into();
+            (elf, sha256, Some(found), None)
+        }
     };
-    asked.map(warning).collect()
-}
-
-/// What the kernel made of a plan, without a name yet.
-struct Made {
-    maps: Vec<Arc<Map>>,
-    programs: Vec<Arc<Program>>,
-    /// About declarations that cannot be.
-    warnings: Vec<String>,
-}
-
-fn load_plan(
-    name: &ObjectName,
-    plan: &ObjectPlan,
-    shared: &BTreeMap<usize, Arc<Map>>,
-    mut counters: BTreeMap<String, Vec<CounterSpec>>,
-    builtin: Option<&Builtin>,
-    limits: &Limits,
-) -> Result<Made, Error> {
-    let records = builtin.map_or(&[][..], |builtin| builtin.records);
-    let btf = plan.btf.as_ref().map(|blob| Bytes::copy_from_slice(blob));
-    let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
-    let loaded = broker::load(plan, &fds)?;
-    let (mut maps, mut warnings) = (Vec::new(), Vec::new());
-    for (sys, planned) in loaded.maps.into_iter().zip(&plan.maps) {
-        let Some(sys) = sys else { continue };
-        let identity = Identity::Owned {
-            name: MapName::in_object(name, &planned.name)?,
-            object: Some(name.clone()),
-        };
-        // The plan's ids, not the map's: the kernel takes none for some types.
-        let ids = (planned.btf_key_type_id, planned.btf_value_type_id);
-        // A ring has neither; what it declares as its value are its records.
-        let has_bytes = planned.key_size > 0 || planned.value_size > 0;
-        let schema = btf.as_ref().filter(|_| has_bytes).and_then(|blob| schema_of(blob, ids, &sys));
-        let mut counters = counters.remove(&planned.name).unwrap_or_default();
-        let asked = counters.len();
-        let mut host_names = host_names(builtin, &planned.name);
-        if let Some(blob) = &btf {
-            // The loader knows better than the author.
-            let noted = annotations::counters(blob, ids.1).into_iter();
-            let new = |spec: &CounterSpec| !counters.iter().any(|known| known.field == spec.field);
-            let noted: Vec<_> = noted.filter(new).collect();
-            counters.extend(noted);
-            host_names.extend(annotations::host_names(blob, ids.0));
-        }
-        let named = records.iter().find(|known| known.map == planned.name);
-        let records = match &btf {
-            Some(blob) if kind::has_events(planned.map_type) => {
-                let named = named.map(|known| known.record);
-                RecordTypes::of_object(blob, planned.map_type, named, planned.btf_value_type_id)
-            }
-            _ => RecordTypes::default(),
-        };
-        let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
-        let about = About { schema, counters, host_names, records, inner, ..About::default() };
-        let map = Arc::new(Map::new(identity, sys, about).mapped_within(limits));
-        warnings.extend(sources::check_counters(&map, asked)?);
-        maps.push(map);
-    }
-    let programs = loaded
-        .programs
-        .into_iter()
-        .map(|loaded: LoadedProgram| {
-            let name = ProgramName::new(name, &loaded.name)?;
-            Ok(Arc::new(Program { name, loaded }))
-        })
-        .collect::<Result<_, Error>>()?;
-    Ok(Made { maps, programs, warnings })
-}
-
-/// The target that a program's own section names.
-pub(super) fn own_target(program: &Program) -> Result<Target, Error> {
-    Ok(match program.loaded.kind.auto_attach.clone() {
-        AutoAttach::Tracepoint { category, name } => Target::Tracepoint { category, name },
-        AutoAttach::RawTracepoint { name } => Target::RawTracepoint { name },
-        AutoAttach::Kprobe { symbol, offset, on_return } => {
-            Target::Kprobe { symbol, offset, on_return }
-        }
-        AutoAttach::Uprobe { path, symbol, offset, on_return } => {
-            Target::Uprobe { path, symbol, offset, on_return, pid: None }
-        }
-        AutoAttach::Tracing { .. } => Target::Tracing,
-        AutoAttach::None | AutoAttach::Iter { .. } | AutoAttach::Tcx { .. } => {
-            let section = &program.loaded.section;
-            let problem = format!(
-                "section {section:?} of {} does not say where; name a target",
-                program.name
-            );
-            return Err(Error::Invalid { field: "target", problem });
-        }
+    let (plan, charge) = parser.parse(ParseRequest { elf, globals }, &account).await?;
+    Ok(Making {
+        name,
+        sha256,
+        builtin,
+        plan,
+        _charge: charge,
+        shared,
+        labels,
+        counters,
+        asked,
+        account,
     })
 }
 
-/// What keeps a map from standing in for another: a program is verified against these.
-fn difference(want: &MapPlan, map: &Map) -> Option<String> {
-    let have = map.sys().info();
-    let types = |number| kind::type_name(number);
-    if have.map_type != want.map_type {
-        return Some(format!("it is a {}, not a {}", types(have.map_type), types(want.map_type)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Limits;
+    use crate::ledger::Ledger;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_hangs_is_counted_until_it_ends() {
+        let registry =
+            Registry::new(Limits::default(), None, &Ledger::new(0, Limits::default().seats()));
+        let registry = Arc::new(registry);
+        let (made, gone) = oneshot::channel::<()>();
+        let stopping = tokio::spawn({
+            let registry = registry.clone();
+            async move {
+                let name = "o".parse().unwrap();
+                registry.stop_making(&Stop::default(), gone, &name).await;
+            }
+        });
+        sleep(HANGS / 2).await;
+        assert_eq!(registry.hung_loads(), 0);
+        sleep(HANGS).await;
+        assert_eq!(registry.hung_loads(), 1);
+        drop(made);
+        stopping.await.unwrap();
+        assert_eq!(registry.hung_loads(), 0);
     }
-    let sizes = [
-        ("key_size", have.key_size, want.key_size),
-        ("value_size", have.value_size, want.value_size),
-        ("max_entries", have.max_entries, want.max_entries),
-        ("flags", have.flags, want.flags),
-    ];
-    let (field, have, want) = sizes.into_iter().find(|(_, have, want)| have != want)?;
-    Some(format!("its {field} is {have}, not {want}"))
-}
-
-fn check_counters(
-    plan: &ObjectPlan,
-    counters: &BTreeMap<String, Vec<CounterSpec>>,
-) -> Result<(), Error> {
-    let known = |member: &&String| plan.maps.iter().any(|map| map.name == **member);
-    match counters.keys().find(|member| !known(member)) {
-        Some(member) => Err(unknown_member("counters", member, plan)),
-        None => Ok(()),
-    }
-}
-
-fn unknown_member(field: &'static str, member: &str, plan: &ObjectPlan) -> Error {
-    let names: Vec<_> = plan.maps.iter().map(|map| map.name.as_str()).collect();
-    let problem = format!("the object has no map {member:?}; it has {}", names.join(", "));
-    Error::Invalid { field, problem }
-}
-
-/// What a built-in says of its own counters, unless the caller says otherwise.
-fn declare(counters: &mut BTreeMap<String, Vec<CounterSpec>>, builtin: &Builtin) {
-    for map in builtin.counters {
-        let spec = |counter: &bpfgate_ebpf::Counter| CounterSpec {
-            field: counter.field.to_owned(),
-            kind: CounterKind::Monotonic,
-            unit: counter.unit.to_owned(),
-        };
-        let specs = || map.counters.iter().map(spec).collect();
-        counters.entry(map.map.to_owned()).or_insert_with(specs);
-    }
-}
-
-/// What a built-in says of its own keys, by label.
-fn host_names(builtin: Option<&Builtin>, map: &str) -> Vec<(String, HostName)> {
-    let names = builtin.into_iter().flat_map(|builtin| builtin.names);
-    let names = names.filter(|name| name.map == map);
-    let name =
-        |name: &KeyName| Some((annotations::label(name.field), annotations::host_name(name.what)?));
-    names.filter_map(name).collect()
-}
-
-fn no_builtin(name: &str) -> Error {
-    let known: Vec<_> = bpfgate_ebpf::all().iter().map(|builtin| builtin.name).collect();
-    Error::NoBuiltin { name: name.chars().take(80).collect(), known: known.join(", ") }
 }

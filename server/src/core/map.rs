@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName};
@@ -12,9 +13,11 @@ use super::RecordTypes;
 use super::capability::{self, Capabilities};
 use super::mapped::Shared;
 use super::pins::Pins;
+use super::room::Room;
+use super::schemas::Meaning;
 use crate::broker::MapRequest;
+use crate::sys;
 use crate::watch::{CounterSpec, HostName};
-use crate::{btf, sys};
 
 /// Notes of the caller's own.
 pub type Labels = BTreeMap<String, String>;
@@ -37,7 +40,7 @@ pub enum Identity {
 #[derive(Debug, Clone, Default)]
 pub struct About {
     /// What its bytes mean.
-    pub schema: Option<Schema>,
+    pub schema: Option<Arc<Schema>>,
     /// What its numbers count.
     pub counters: Vec<CounterSpec>,
     /// What its key's fields stand for on this host, by label.
@@ -59,28 +62,36 @@ pub struct Map {
     text: String,
     sys: sys::Map,
     about: About,
-    key_plan: Option<Plan>,
-    value_plan: Option<Plan>,
+    key_plan: Option<Arc<Plan>>,
+    value_plan: Option<Arc<Plan>>,
     /// Adds per-CPU values, by words where nothing is known of them.
-    sum_plan: Plan,
+    sum_plan: Arc<Plan>,
     created_at: SystemTime,
     capabilities: Capabilities,
     shared: Shared,
     pub(super) pins: Pins,
+    /// Last: given back once the descriptor and the shared memory are gone.
+    _room: Room,
 }
 
 impl Map {
     /// A map that was made or opened just now.
-    pub fn new(identity: Identity, sys: sys::Map, about: About) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        sys: sys::Map,
+        about: About,
+        meaning: Meaning,
+        mut room: Room,
+    ) -> Self {
+        let Meaning { schema, key, value, charges } = meaning;
+        room.own.extend(charges);
+        let about = About { schema, ..about };
         let value_size = sys.info().value_size as usize;
         // A schema that does not fit the map was refused or dropped before.
-        let plan = |ty: Option<&_>, size: usize| {
-            ty.and_then(|ty| Plan::compile(ty).ok()).filter(|plan| plan.size() == size)
-        };
-        let schema = about.schema.as_ref();
-        let key_plan = plan(schema.and_then(|schema| schema.key.as_ref()), sys.key_len());
-        let value_plan = plan(schema.and_then(|schema| schema.value.as_ref()), value_size);
-        let sum_plan = value_plan.clone().unwrap_or_else(|| Plan::opaque(value_size));
+        let fitting = |plan: Option<Arc<Plan>>, size| plan.filter(|plan| plan.size() == size);
+        let key_plan = fitting(key, sys.key_len());
+        let value_plan = fitting(value, value_size);
+        let sum_plan = value_plan.clone().unwrap_or_else(|| Arc::new(Plan::opaque(value_size)));
         let text = match &identity {
             Identity::Owned { name, .. } => name.to_string(),
             Identity::Adopted(reference) => reference.clone(),
@@ -88,6 +99,8 @@ impl Map {
         let owned = matches!(identity, Identity::Owned { .. });
         let capabilities = capability::of(&sys, owned);
         let created_at = SystemTime::now();
+        let id = sys.info().id;
+        let room = Room { kernel: room.kernel.of_map(id), ..room };
         Self {
             identity,
             text,
@@ -100,6 +113,7 @@ impl Map {
             capabilities,
             shared: Shared::default(),
             pins: Pins::default(),
+            _room: room,
         }
     }
 
@@ -151,12 +165,12 @@ impl Map {
 
     /// Bytes of a key to typed values and back.
     pub fn key_plan(&self) -> Option<&Plan> {
-        self.key_plan.as_ref()
+        self.key_plan.as_deref()
     }
 
     /// Bytes of a value, on one CPU, to typed values and back.
     pub fn value_plan(&self) -> Option<&Plan> {
-        self.value_plan.as_ref()
+        self.value_plan.as_deref()
     }
 
     /// Adds the values of all CPUs.
@@ -190,17 +204,16 @@ impl Map {
     }
 }
 
-/// What BTF says of a map's bytes, by the type ids of key and value; nothing if that cannot be read.
-pub(super) fn schema_of(blob: &[u8], (key, value): (u32, u32), map: &sys::Map) -> Option<Schema> {
-    if (key, value) == (0, 0) {
-        return None;
-    }
-    let info = map.info();
-    match btf::compile_schema(blob, key, value, info.key_size, info.value_size) {
-        Ok(schema) => Some(schema),
-        Err(error) => {
-            tracing::warn!(id = info.id, %error, "a map's BTF cannot be used");
-            None
-        }
+#[cfg(test)]
+impl Map {
+    /// One that nothing is known of.
+    pub(super) fn bare(sys: sys::Map) -> Self {
+        let room = Room {
+            _seat: super::seats::Seats::new("maps", "max_maps", 1).take().unwrap(),
+            kernel: super::KernelMemory::new(0).empty(),
+            own: Vec::new(),
+        };
+        let identity = Identity::Adopted("m".to_owned());
+        Self::new(identity, sys, About::default(), Meaning::default(), room)
     }
 }

@@ -5,8 +5,12 @@ use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName, ProgramName};
 
-use super::{Labels, Map};
+use super::kernel_memory::KernelCharge;
+use super::seats::Seat;
+use super::{Error, Labels, Map};
 use crate::broker::{Attachment, LoadedProgram, Target};
+use crate::elf::AutoAttach;
+use crate::ledger::Charge;
 
 /// One loaded ELF file.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Object {
     pub labels: Labels,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// The kernel's memory for its types, and the agent's for this.
+    pub(super) _room: (KernelCharge, Charge),
 }
 
 impl Object {
@@ -43,6 +49,17 @@ pub struct Program {
     pub name: ProgramName,
     /// Its descriptor, type and section.
     pub loaded: LoadedProgram,
+    /// Last: given back once the descriptor is gone.
+    pub(super) _room: ProgramRoom,
+}
+
+/// What a program takes of the agent's limits.
+#[derive(Debug)]
+pub(super) struct ProgramRoom {
+    /// Its descriptor.
+    pub _seat: Seat,
+    /// The kernel's memory for its code.
+    pub _kernel: KernelCharge,
 }
 
 /// A program attached somewhere, until it is dropped.
@@ -64,4 +81,27 @@ pub struct Link {
 pub(super) fn program_list(object: &Object) -> String {
     let names: Vec<_> = object.programs.iter().map(|p| p.name.program.as_str()).collect();
     if names.is_empty() { "no programs".into() } else { names.join(", ") }
+}
+
+/// The target that a program's own section names.
+pub(super) fn own_target(program: &Program) -> Result<Target, Error> {
+    Ok(match program.loaded.kind.auto_attach.clone() {
+        AutoAttach::Tracepoint { category, name } => Target::Tracepoint { category, name },
+        AutoAttach::RawTracepoint { name } => Target::RawTracepoint { name },
+        AutoAttach::Kprobe { symbol, offset, on_return } => {
+            Target::Kprobe { symbol, offset, on_return }
+        }
+        AutoAttach::Uprobe { path, symbol, offset, on_return } => {
+            Target::Uprobe { path, symbol, offset, on_return, pid: None }
+        }
+        AutoAttach::Tracing { .. } => Target::Tracing,
+        AutoAttach::None | AutoAttach::Iter { .. } | AutoAttach::Tcx { .. } => {
+            let section = &program.loaded.section;
+            let problem = format!(
+                "section {section:?} of {} does not say where; name a target",
+                program.name
+            );
+            return Err(Error::Invalid { field: "target", problem });
+        }
+    })
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bpfgate_proto::name::MapRef;
 use tracing::{info, warn};
 
-use super::{Error, Map, Registry};
+use super::{Error, Map, NoRoom, Registry};
 use crate::broker;
 
 /// A path below the bpffs at which a pin can be made: one or more names.
@@ -157,7 +157,8 @@ impl Registry {
         }
         let limit = self.limits().max_pins;
         if pins.paths.len() >= limit as usize {
-            return Err(Error::Limit { what: "pins of one map", limit: limit.into() });
+            let (what, name) = ("pins of one map", "max_pins");
+            return Err(NoRoom::TooMany { what, name, limit: limit.into() }.into());
         }
         let whole = self.bpffs().pin(path, &map)?;
         pins.paths.insert(path.as_str().to_owned());

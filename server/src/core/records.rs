@@ -1,19 +1,24 @@
 //! What the records of an event buffer are. The kernel does not know: the map has no value.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aya_obj::generated::bpf_map_type as types;
 use bpfgate_proto::value::{Kind, Type};
 use bytes::Bytes;
 
-use super::{Error, Map, kind};
-use crate::btf;
+use super::kernel_memory::KernelCharge;
+use super::schemas::Schemas;
+use super::seats::Seat;
+use super::{Error, Map, Registry, kind};
+use crate::ledger::{Charge, Exhausted};
+use crate::{btf, sys};
 
 /// What the records of an event buffer are.
 #[derive(Clone, Default)]
 pub struct RecordTypes {
     /// As its maker says.
-    pub own: Option<Type>,
+    pub own: Option<Arc<Type>>,
     /// The BTF of its object, where others have names.
     pub btf: Option<Bytes>,
 }
@@ -23,19 +28,20 @@ impl RecordTypes {
     /// value. A perf buffer's value is a descriptor, so only a struct can be meant otherwise.
     pub(super) fn of_object(
         blob: &Bytes,
+        schemas: &mut Schemas<'_>,
         map_type: u32,
         named: Option<&str>,
         value_type_id: u32,
-    ) -> Self {
-        let own = match named {
-            Some(name) => btf::named_type(blob, name),
-            None if value_type_id == 0 => None,
-            None => btf::type_of(blob, value_type_id).filter(|ty| {
-                map_type == types::BPF_MAP_TYPE_RINGBUF as u32
-                    || matches!(ty.kind, Kind::Record { .. })
-            }),
+    ) -> Result<(Self, Option<Arc<Charge>>), Exhausted> {
+        let is_ring = map_type == types::BPF_MAP_TYPE_RINGBUF as u32;
+        let (own, charge) = match named {
+            // A built-in's.
+            Some(name) => (btf::named_type(blob, name).map(Arc::new), None),
+            None => schemas.record(value_type_id)?.unzip(),
         };
-        Self { own, btf: Some(blob.clone()) }
+        let own =
+            own.filter(|ty| named.is_some() || is_ring || matches!(ty.kind, Kind::Record { .. }));
+        Ok((Self { own, btf: Some(blob.clone()) }, charge))
     }
 }
 
@@ -47,6 +53,31 @@ impl fmt::Debug for RecordTypes {
             .field("own", &own)
             .field("btf", &btf.as_ref().map(Bytes::len))
             .finish()
+    }
+}
+
+/// What the reader of a map's records takes of the agent's limits.
+#[derive(Debug)]
+pub struct RecordRoom {
+    _buffers: Option<(Seat, KernelCharge)>,
+}
+
+impl Registry {
+    /// Room for a reader of a map's records, before its buffers are made. A ring's are the map's.
+    pub fn record_room(&self, map: &Map) -> Result<RecordRoom, Error> {
+        if map.is_ring() {
+            return Ok(RecordRoom { _buffers: None });
+        }
+        let cpus = u32::try_from(sys::possible_cpus()).unwrap_or(u32::MAX);
+        let buffers = cpus.min(map.sys().info().max_entries);
+        let seat = self.perf_seats.take_many(buffers)?;
+        let page = rustix::param::page_size() as u64;
+        let each = self.limits().perf_buffer_bytes.max(page);
+        let each = each.checked_next_power_of_two().unwrap_or(u64::MAX).saturating_add(4 * page);
+        let bytes = each.saturating_mul(buffers.into());
+        let what = || format!("the perf buffers of map {}", map.text());
+        let kernel = self.kernel_memory().charge(what, bytes)?;
+        Ok(RecordRoom { _buffers: Some((seat, kernel)) })
     }
 }
 

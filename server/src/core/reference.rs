@@ -13,7 +13,7 @@ use bpfgate_proto::reference::{ReferenceKind, SocketRef};
 use super::kind::{holds_events, type_name};
 use super::object::{Program, program_list};
 use super::unfit::{ReferenceProblem, check_program};
-use super::{CpuMode, Error, Labels, Locking, Map, Registry, UpdateMode};
+use super::{CpuMode, Error, Locking, Map, Registry, UpdateMode};
 use crate::{broker, sys};
 
 /// What an entry shall stand for, as a caller names it.
@@ -199,10 +199,8 @@ impl Registry {
     }
 
     fn program_id(&self, id: u32) -> ProgramId {
-        let objects = self.objects(&Labels::new());
-        let mut programs = objects.iter().flat_map(|object| &object.programs);
-        let found = programs.find(|program| program.loaded.info.id == id);
-        found.map_or(ProgramId::Other(id), |program| ProgramId::Owned(program.name.clone()))
+        self.program_by_id(id)
+            .map_or(ProgramId::Other(id), |program| ProgramId::Owned(program.name.clone()))
     }
 
     fn slot(&self, map: &Map, reference: &Reference) -> Result<Slot, Error> {

@@ -3,40 +3,43 @@
 //! One lock guards the names and is never held across a system call. Whatever is taken out is
 //! dropped behind it, because closing a descriptor can detach a program or free a map.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
-use bpfgate_proto::name::{MapGlob, MapName, MapRef, ObjectName, ProgramName};
+use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
+use bpfgate_proto::value::Schema;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::map::schema_of;
+use super::footprint::note_bytes;
+use super::loading::Loads;
+use super::names::Names;
 use super::object::{Link, Object};
 use super::pins::Bpffs;
-use super::{About, Error, Identity, Labels, Limits, Map, described};
+use super::room::Room;
+use super::schemas::Meaning;
+use super::seats::{Seat, Seats};
+use super::{About, Error, Identity, KernelMemory, Limits, Map, NoRoom, described};
 use crate::broker::{self, MapRequest, Target};
+use crate::ledger::{Account, Ledger};
 
 /// Everything that the agent owns, under stable names.
 #[derive(Debug)]
 pub struct Registry {
-    state: RwLock<State>,
+    names: RwLock<Names>,
     changed: watch::Sender<u64>,
     limits: Limits,
+    kernel_memory: KernelMemory,
+    map_seats: Seats,
+    pub(super) program_seats: Seats,
+    foreign_seats: Seats,
+    pub(super) perf_seats: Seats,
+    loads: Loads,
+    /// Of requests that have no account of their own.
+    nobody: Account,
     /// Where `pin:` references lead.
     bpffs: Bpffs,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    maps: BTreeMap<MapName, Arc<Map>>,
-    objects: BTreeMap<ObjectName, Arc<Object>>,
-    /// Names of objects that are being loaded.
-    loading: BTreeSet<ObjectName>,
-    links: BTreeMap<u64, Arc<Link>>,
-    last_link: u64,
-    stopping: bool,
 }
 
 /// A map to make.
@@ -46,26 +49,59 @@ pub struct CreateMap {
     pub request: MapRequest,
     /// Its parsed name.
     pub name: MapName,
-    /// Its layout, counters and labels.
+    /// What its bytes mean.
+    pub layout: Option<Schema>,
+    /// Its counters and labels, and what its records are.
     pub about: About,
-}
-
-/// Which maps to list; empty lists mean all.
-#[derive(Debug, Default)]
-pub struct MapFilter {
-    /// One must fit.
-    pub names: Vec<MapGlob>,
-    /// One must be it.
-    pub types: Vec<u32>,
-    /// All must be there.
-    pub labels: Labels,
+    /// Who pays for what the agent has to remember.
+    pub account: Account,
 }
 
 impl Registry {
     /// Owns nothing yet.
-    pub fn new(limits: Limits, bpffs: Option<OwnedFd>) -> Self {
-        let changed = watch::Sender::new(0);
-        Self { state: RwLock::default(), changed, limits, bpffs: Bpffs::new(bpffs) }
+    pub fn new(limits: Limits, bpffs: Option<OwnedFd>, ledger: &Ledger) -> Self {
+        let foreign = "maps of others open at once";
+        Self {
+            names: RwLock::default(),
+            changed: watch::Sender::new(0),
+            kernel_memory: KernelMemory::new(limits.max_kernel_bytes),
+            map_seats: Seats::new("maps", "max_maps", limits.max_maps),
+            program_seats: Seats::new("programs", "max_programs", limits.max_programs),
+            foreign_seats: Seats::new(foreign, "max_foreign_maps", limits.max_foreign_maps),
+            perf_seats: Seats::new("perf buffers", "max_perf_buffers", limits.max_perf_buffers),
+            loads: Loads::new(limits.max_loads),
+            nobody: ledger.own("requests of nobody", limits.max_memory_bytes / 2),
+            limits,
+            bpffs: Bpffs::new(bpffs),
+        }
+    }
+
+    pub(super) fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    /// The account of a request that has none of its own.
+    pub fn no_callers_account(&self) -> Account {
+        self.nobody.clone()
+    }
+
+    /// What all maps and programs take together.
+    pub fn kernel_memory(&self) -> &KernelMemory {
+        &self.kernel_memory
+    }
+
+    /// Room for a map, before the kernel is asked for it.
+    pub(super) fn room(&self, name: &MapName, request: &MapRequest) -> Result<Room, Error> {
+        let bytes = self.limits.check_map(name, request)?;
+        let seat = self.map_seats.take()?;
+        let kernel = self.kernel_memory.charge(|| format!("map {name}"), bytes)?;
+        Ok(Room { _seat: seat, kernel, own: Vec::new() })
+    }
+
+    /// Refuses an object with more maps and programs than there is room for.
+    pub(super) fn check_seats(&self, maps: usize, programs: usize) -> Result<(), Error> {
+        self.map_seats.check(maps)?;
+        Ok(self.program_seats.check(programs)?)
     }
 
     /// What is granted at most.
@@ -84,80 +120,84 @@ impl Registry {
 
     /// The owned map of that name, without a check or a copy of the name: what most requests need.
     pub fn named(&self, name: &str) -> Option<Arc<Map>> {
-        self.read().maps.get(name).cloned()
+        self.read().maps().get(name).cloned()
     }
 
     /// The map that a reference names. By id or pin it is opened for this one request, read-only,
     /// unless the agent owns it. Blocking only then.
     pub fn map(&self, reference: &MapRef) -> Result<Arc<Map>, Error> {
+        self.map_for(reference, &self.nobody)
+    }
+
+    /// The same, where what the agent has to learn of it is on an account.
+    pub fn map_for(&self, reference: &MapRef, account: &Account) -> Result<Arc<Map>, Error> {
         let absent = || Error::NoMap(reference.to_string());
         match reference {
-            MapRef::Name(name) => self.read().maps.get(name).cloned().ok_or_else(absent),
+            MapRef::Name(name) => self.read().maps().get(name).cloned().ok_or_else(absent),
             MapRef::Id(id) => {
                 if let Some(map) = self.owned_by_id(*id) {
                     return Ok(map);
                 }
+                let seat = self.foreign_seats.take()?;
                 let sys = broker::open_id(*id).map_err(|error| open_error(error, absent))?;
-                Ok(adopt(reference, sys))
+                self.adopt(reference, sys, seat, account)
             }
             MapRef::Pin(path) => {
                 let bpffs = self.bpffs.root().ok_or_else(absent)?;
+                let seat = self.foreign_seats.take()?;
                 let sys =
                     broker::open_pin(bpffs, path).map_err(|error| open_error(error, absent))?;
-                Ok(self.owned_by_id(sys.info().id).unwrap_or_else(|| adopt(reference, sys)))
+                let owned = self.owned_by_id(sys.info().id);
+                owned.map_or_else(|| self.adopt(reference, sys, seat, account), Ok)
             }
         }
     }
 
-    pub(super) fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {
-        self.read().maps.values().find(|map| map.sys().info().id == id).cloned()
-    }
-
-    /// The maps that fit, in order of name.
-    pub fn maps(&self, filter: &MapFilter) -> Vec<Arc<Map>> {
-        let fits = |name: &MapName, map: &Map| {
-            let MapFilter { names, types, labels } = filter;
-            (names.is_empty() || names.iter().any(|glob| glob.matches(name)))
-                && (types.is_empty() || types.contains(&map.sys().info().map_type))
-                && contains(&map.about().labels, labels)
+    /// A map from elsewhere, with the types of its own BTF.
+    fn adopt(
+        &self,
+        reference: &MapRef,
+        sys: crate::sys::Map,
+        seat: Seat,
+        account: &Account,
+    ) -> Result<Arc<Map>, Error> {
+        let meaning = match broker::btf_of(&sys) {
+            Some(blob) => Meaning::of_btf(&blob, &sys, account)?,
+            None => Meaning::default(),
         };
-        let state = self.read();
-        state
-            .maps
-            .iter()
-            .filter(|(name, map)| fits(name, map))
-            .map(|(_, map)| map.clone())
-            .collect()
-    }
-
-    /// All maps, in order of name.
-    pub fn all_maps(&self) -> Vec<Arc<Map>> {
-        self.read().maps.values().cloned().collect()
+        let room = Room { _seat: seat, kernel: self.kernel_memory.empty(), own: Vec::new() };
+        let identity = Identity::Adopted(reference.to_string());
+        Ok(Arc::new(Map::new(identity, sys, About::default(), meaning, room)))
     }
 
     /// Makes a map. Blocking.
     pub fn create_map(&self, create: CreateMap) -> Result<Arc<Map>, Error> {
-        let CreateMap { request, name, mut about } = create;
+        let CreateMap { request, name, layout, mut about, account } = create;
+        let account = account.caller();
         about.inner.clone_from(&request.inner);
         about.numa_node = request.numa_node;
         if let Some(object) = name.object() {
             let problem = format!("{object}/… belongs to an object: leave out the '/'");
             return Err(Error::Invalid { field: "name", problem });
         }
-        self.limits.check_map(&request)?;
-        {
-            let state = self.read();
-            state.check_map_names([&name], self.limits.max_maps)?;
-        }
-        let sys = described::make(&request, about.schema.as_ref())?;
+        let mut room = self.room(&name, &request)?;
+        self.read().check_free([&name])?;
+        let record = about.records.own.as_ref().map_or(0, |ty| ty.memory());
+        room.own.push(Arc::new(account.charge(note_bytes(&about).saturating_add(record))?));
+        let meaning = match layout {
+            Some(layout) => Meaning::declared(layout, &account)?,
+            None => Meaning::default(),
+        };
+        let sys = described::make(&request, meaning.schema.as_deref(), &mut room.kernel)?;
         let identity = Identity::Owned { name: name.clone(), object: None };
-        let map = Arc::new(Map::new(identity, sys, about).mapped_within(&self.limits));
+        let map =
+            Arc::new(Map::new(identity, sys, about, meaning, room).mapped_within(&self.limits));
         super::sources::check_counters(&map, map.about().counters.len())?;
         {
             // Somebody may have come first; then this map is dropped again.
-            let mut state = self.write();
-            state.check_map_names([&name], self.limits.max_maps)?;
-            state.maps.insert(name, map.clone());
+            let mut names = self.write();
+            names.check_free([&name])?;
+            names.insert_map(map.clone());
         }
         self.bump();
         info!(map = map.text(), id = map.sys().info().id, "map created");
@@ -167,14 +207,14 @@ impl Registry {
     /// Forgets a map made by [`Registry::create_map`]. Blocking.
     pub fn delete_map(&self, name: &MapName) -> Result<(), Error> {
         let map = {
-            let mut state = self.write();
-            let map = state.maps.get(name).ok_or_else(|| Error::NoMap(name.to_string()))?;
+            let mut names = self.write();
+            let map = names.maps().get(name).ok_or_else(|| Error::NoMap(name.to_string()))?;
             if let Some(object) = map.object() {
                 let by = format!("it belongs to object {object}; unload that instead");
                 return Err(Error::InUse { what: "map", name: name.to_string(), by });
             }
-            state.check_not_shared(std::slice::from_ref(name), None)?;
-            state.maps.remove(name)
+            names.check_not_shared(std::slice::from_ref(name), None)?;
+            names.remove_map(name)
         };
         self.bump();
         self.unpin_all(map.as_slice());
@@ -185,30 +225,25 @@ impl Registry {
 
     /// The object of that name.
     pub fn object(&self, name: &ObjectName) -> Result<Arc<Object>, Error> {
-        self.read().objects.get(name).cloned().ok_or_else(|| Error::NoObject(name.clone()))
-    }
-
-    /// The objects with all these labels, in order of name.
-    pub fn objects(&self, labels: &Labels) -> Vec<Arc<Object>> {
-        let state = self.read();
-        state.objects.values().filter(|o| contains(&o.labels, labels)).cloned().collect()
+        self.read().objects().get(name).cloned().ok_or_else(|| Error::NoObject(name.clone()))
     }
 
     /// Takes the name for an object that is being loaded, until the guard goes.
-    pub(super) fn reserve(&self, name: &ObjectName) -> Result<Reservation<'_>, Error> {
-        let mut state = self.write();
-        if state.stopping {
+    pub(super) fn reserve(self: &Arc<Self>, name: &ObjectName) -> Result<Reservation, Error> {
+        let mut names = self.write();
+        if names.stopping {
             return Err(Error::Stopping);
         }
-        let there = state.objects.len() + state.loading.len();
-        if state.objects.contains_key(name) || !state.loading.insert(name.clone()) {
+        let there = names.objects().len() + names.loading.len();
+        if names.objects().contains_key(name) || !names.loading.insert(name.clone()) {
             return Err(Error::NameTaken { what: "object", name: name.to_string() });
         }
         // Made first, so that its drop takes the name out again.
-        drop(state);
-        let reservation = Reservation { registry: self, name: name.clone() };
+        drop(names);
+        let reservation = Reservation { registry: self.clone(), name: name.clone() };
         if there >= self.limits.max_objects as usize {
-            return Err(Error::Limit { what: "objects", limit: self.limits.max_objects.into() });
+            let limit = self.limits.max_objects.into();
+            return Err(NoRoom::TooMany { what: "objects", name: "max_objects", limit }.into());
         }
         Ok(reservation)
     }
@@ -217,24 +252,19 @@ impl Registry {
     pub(super) fn insert(&self, object: Object, maps: Vec<Arc<Map>>) -> Result<Arc<Object>, Error> {
         let object = Arc::new(object);
         {
-            let mut state = self.write();
-            if state.stopping {
+            let mut names = self.write();
+            if names.stopping {
                 return Err(Error::Stopping);
             }
             // A shared map may have gone while the verifier was at work.
             for shared in &object.shared {
-                let there = shared.name().and_then(|name| state.maps.get(name));
+                let there = shared.name().and_then(|name| names.maps().get(name));
                 if !there.is_some_and(|map| Arc::ptr_eq(map, shared)) {
                     return Err(Error::NoMap(shared.text().to_owned()));
                 }
             }
-            state.check_map_names(&object.maps, self.limits.max_maps)?;
-            for map in maps {
-                if let Some(name) = map.name() {
-                    state.maps.insert(name.clone(), map);
-                }
-            }
-            state.objects.insert(object.name.clone(), object.clone());
+            names.check_free(&object.maps)?;
+            names.insert_object(object.clone(), maps);
         }
         self.bump();
         let (programs, maps) = (object.programs.len(), object.maps.len());
@@ -245,10 +275,10 @@ impl Registry {
     /// Detaches and forgets an object, its programs and its maps. Blocking.
     pub fn unload(&self, name: &ObjectName) -> Result<(), Error> {
         let gone = {
-            let mut state = self.write();
-            let object = state.objects.get(name).ok_or_else(|| Error::NoObject(name.clone()))?;
-            state.check_not_shared(&object.maps, Some(name))?;
-            state.take_object(name)
+            let mut names = self.write();
+            let object = names.objects().get(name).ok_or_else(|| Error::NoObject(name.clone()))?;
+            names.check_not_shared(&object.maps, Some(name))?;
+            names.take_object(name)
         };
         self.bump();
         self.unpin_all(&gone.maps);
@@ -263,29 +293,29 @@ impl Registry {
         let program = self.program(name)?;
         let target = match target {
             Some(target) => target,
-            None => super::loading::own_target(&program)?,
+            None => super::object::own_target(&program)?,
         };
-        self.read().check_links(self.limits.max_links)?;
+        self.check_links(&self.read())?;
         let kind = &program.loaded.kind;
         let attachment = broker::attach(program.loaded.fd.as_fd(), kind, &target)?;
 
-        let mut state = self.write();
+        let mut names = self.write();
         // Unloaded while the kernel attached it: the attachment goes with the error.
-        let there = state.objects.get(&name.object);
+        let there = names.objects().get(&name.object);
         if !there.is_some_and(|there| Arc::ptr_eq(there, &object)) {
             return Err(Error::NoObject(name.object.clone()));
         }
-        state.check_links(self.limits.max_links)?;
-        state.last_link += 1;
+        self.check_links(&names)?;
+        names.last_link += 1;
         let link = Arc::new(Link {
-            id: state.last_link,
+            id: names.last_link,
             program: name.clone(),
             target,
             attachment,
             attached_at: SystemTime::now(),
         });
-        state.links.insert(link.id, link.clone());
-        drop(state);
+        names.links.insert(link.id, link.clone());
+        drop(names);
         info!(program = %name, link = link.id, target = link.target.describe(), "attached");
         Ok(link)
     }
@@ -298,23 +328,19 @@ impl Registry {
         Ok(())
     }
 
-    /// All links, or those of one object, in order of id.
-    pub fn links(&self, object: Option<&ObjectName>) -> Vec<Arc<Link>> {
-        let state = self.read();
-        let fits = |link: &&Arc<Link>| object.is_none_or(|object| link.program.object == *object);
-        state.links.values().filter(fits).cloned().collect()
-    }
-
     /// Forgets everything and takes in no more. Blocking.
     pub fn clear(&self) {
-        let gone = {
-            let mut state = self.write();
-            state.stopping = true;
-            let State { maps, objects, links, .. } = &mut *state;
-            (std::mem::take(links), std::mem::take(objects), std::mem::take(maps))
-        };
+        let gone = self.write().take_all();
         self.bump();
         drop(gone);
+    }
+
+    fn check_links(&self, names: &Names) -> Result<(), Error> {
+        let limit = self.limits.max_links;
+        if names.links.len() < limit as usize {
+            return Ok(());
+        }
+        Err(NoRoom::TooMany { what: "links", name: "max_links", limit: limit.into() }.into())
     }
 
     fn bump(&self) {
@@ -322,97 +348,32 @@ impl Registry {
     }
 
     // A panic elsewhere leaves the names as they were: every change is one insert or remove.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl State {
-    fn check_map_names<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a MapName, IntoIter: ExactSizeIterator>,
-        limit: u32,
-    ) -> Result<(), Error> {
-        if self.stopping {
-            return Err(Error::Stopping);
-        }
-        let mut names = names.into_iter();
-        if self.maps.len() + names.len() > limit as usize {
-            return Err(Error::Limit { what: "maps", limit: limit.into() });
-        }
-        match names.find(|name| self.maps.contains_key(*name)) {
-            Some(taken) => Err(Error::map_taken(taken)),
-            None => Ok(()),
-        }
-    }
-
-    fn check_links(&self, limit: u32) -> Result<(), Error> {
-        if self.links.len() < limit as usize {
-            return Ok(());
-        }
-        Err(Error::Limit { what: "links", limit: limit.into() })
-    }
-
-    /// That no other object uses one of these maps.
-    fn check_not_shared(&self, maps: &[MapName], except: Option<&ObjectName>) -> Result<(), Error> {
-        let others = self.objects.values().filter(|object| Some(&object.name) != except);
-        for object in others {
-            let shared = object.shared.iter().filter_map(|map| map.name());
-            if let Some(map) = shared.into_iter().find(|name| maps.contains(name)) {
-                let by = format!("object {} shares it; unload that first", object.name);
-                return Err(Error::InUse { what: "map", name: map.to_string(), by });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes an object and all that is its own out of the names.
-    fn take_object(&mut self, name: &ObjectName) -> Gone {
-        let links: Vec<u64> = self
-            .links
-            .values()
-            .filter(|link| link.program.object == *name)
-            .map(|link| link.id)
-            .collect();
-        let links = links.iter().filter_map(|id| self.links.remove(id)).collect();
-        let object = self.objects.remove(name);
-        let maps = object.iter().flat_map(|object| &object.maps);
-        let maps = maps.filter_map(|name| self.maps.remove(name)).collect();
-        Gone { _links: links, _object: object, maps }
-    }
-}
-
-/// What was taken out of the names, to be dropped behind the lock: links first, so that nothing
-/// is attached any more when the rest goes.
-struct Gone {
-    _links: Vec<Arc<Link>>,
-    _object: Option<Arc<Object>>,
-    maps: Vec<Arc<Map>>,
 }
 
 /// A name taken for an object that is being loaded.
 #[derive(Debug)]
-pub(super) struct Reservation<'a> {
-    registry: &'a Registry,
+pub(super) struct Reservation {
+    registry: Arc<Registry>,
     name: ObjectName,
 }
 
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.registry.write().loading.remove(&self.name);
+impl Reservation {
+    pub(super) fn name(&self) -> &ObjectName {
+        &self.name
     }
 }
 
-/// A map from elsewhere, with the types of its own BTF.
-fn adopt(reference: &MapRef, sys: crate::sys::Map) -> Arc<Map> {
-    let ids = (sys.info().btf_key_type_id, sys.info().btf_value_type_id);
-    let schema = broker::btf_of(&sys).and_then(|blob| schema_of(&blob, ids, &sys));
-    let about = About { schema, ..About::default() };
-    Arc::new(Map::new(Identity::Adopted(reference.to_string()), sys, about))
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.registry.write().loading.remove(&self.name);
+    }
 }
 
 fn open_error(error: broker::Error, absent: impl FnOnce() -> Error) -> Error {
@@ -422,8 +383,4 @@ fn open_error(error: broker::Error, absent: impl FnOnce() -> Error) -> Error {
         }
         _ => error.into(),
     }
-}
-
-fn contains(all: &Labels, wanted: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| all.get(key) == Some(value))
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch::Receiver;
 
 use super::iterate::{IterateRequest, Parts, Reader};
 use super::{CpuMode, Error, Map, Registry, kind};
+use crate::ledger::Account;
 use crate::watch::{CounterSource, CounterSpec, HostName, KeyLife, Sources, counter_faults};
 use aya_obj::generated::bpf_map_type as types;
 
@@ -17,7 +18,8 @@ impl Sources for Registry {
     fn list(&self) -> Vec<Arc<dyn CounterSource>> {
         let watchable = |map: &Arc<Map>| {
             let name = map.name().filter(|_| map.capabilities().watch_counters)?.clone();
-            Some(Arc::new(Watched { name, map: map.clone() }) as Arc<dyn CounterSource>)
+            let account = Some(self.no_callers_account());
+            Some(Arc::new(Watched { name, map: map.clone(), account }) as Arc<dyn CounterSource>)
         };
         self.all_maps().iter().filter_map(watchable).collect()
     }
@@ -35,7 +37,7 @@ pub(super) fn check_counters(map: &Arc<Map>, asked: usize) -> Result<Vec<String>
     };
     let text = |what: &str| format!("map {name}: {what}");
     let refuse = |what: &str| Err(Error::Invalid { field: "counters", problem: text(what) });
-    let watched = Watched { name: name.clone(), map: map.clone() };
+    let watched = Watched { name: name.clone(), map: map.clone(), account: None };
     let faults = if map.capabilities().watch_counters {
         counter_faults(&watched)
     } else {
@@ -56,6 +58,8 @@ pub(super) fn check_counters(map: &Arc<Map>, asked: usize) -> Result<Vec<String>
 struct Watched {
     name: MapName,
     map: Arc<Map>,
+    /// Of the buffers of its sweeps.
+    account: Option<Account>,
 }
 
 impl CounterSource for Watched {
@@ -68,7 +72,7 @@ impl CounterSource for Watched {
     }
 
     fn schema(&self) -> Option<&Schema> {
-        self.map.about().schema.as_ref()
+        self.map.about().schema.as_deref()
     }
 
     fn key_size(&self) -> usize {
@@ -123,7 +127,7 @@ impl CounterSource for Watched {
             resume: None,
             batch: None,
             chunk: None,
-            account: None,
+            account: self.account.clone(),
         };
         let mut reader = Reader::new(self.map.clone(), request).map_err(io::Error::other)?;
         let (key_len, value_len) = (reader.key_stride(), reader.value_stride());

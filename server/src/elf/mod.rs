@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Exhausted;
+
 pub use self::child::child_main;
 pub use self::parser::{CHILD_ARGUMENT, ParseLimits, Parser};
 pub use self::plan::{
@@ -86,6 +88,10 @@ pub enum ElfError {
         /// Of the clock on the wall.
         limit: Duration,
     },
+    /// Its plan needs more of the agent's memory than its caller may take.
+    #[serde(skip)]
+    #[error(transparent)]
+    Memory(Exhausted),
     /// The parsing process could not be started or spoken to: not the file's fault.
     #[serde(skip)]
     #[error("could not run the parsing process")]

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,6 +16,7 @@ use tracing::debug;
 
 use super::plan::{ObjectPlan, ParseRequest};
 use super::{ElfError, child, validate};
+use crate::ledger::{Account, Charge};
 
 /// The first argument that makes the agent's binary run [`child_main`](super::child_main).
 pub const CHILD_ARGUMENT: &str = "__parse-object";
@@ -48,12 +50,12 @@ impl Default for ParseLimits {
     }
 }
 
-/// Parses object files, each in a process of its own.
-#[derive(Debug)]
+/// Parses object files, each in a process of its own. A clone shares the limits.
+#[derive(Debug, Clone)]
 pub struct Parser {
     program: PathBuf,
     limits: ParseLimits,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl Parser {
@@ -64,21 +66,27 @@ impl Parser {
 
     /// Runs another binary whose `main` knows [`CHILD_ARGUMENT`].
     pub fn with_program(program: PathBuf, limits: ParseLimits) -> Self {
-        let slots = Semaphore::new(limits.concurrent);
+        let slots = Arc::new(Semaphore::new(limits.concurrent));
         Self { program, limits, slots }
     }
 
-    /// The plan of what the file asks for. Dropping the future kills the process.
-    pub async fn parse(&self, request: ParseRequest) -> Result<ObjectPlan, ElfError> {
+    /// The plan of what the file asks for, and what was charged for it. Dropping the future kills
+    /// the process.
+    pub async fn parse(
+        &self,
+        request: ParseRequest,
+        account: &Account,
+    ) -> Result<(ObjectPlan, Charge), ElfError> {
         let _slot = self.slots.acquire().await.expect("nobody closes the semaphore");
         let mut child = self.spawn().map_err(ElfError::Spawn)?;
         let head = child::request_head(&request.globals, &request.elf).map_err(ElfError::Spawn)?;
-        let exchange = self.exchange(&mut child, &head, &request.elf);
+        let mut charge = account.empty();
+        let exchange = self.exchange(&mut child, &head, &request.elf, &mut charge);
         let Ok(ended) = time::timeout(self.limits.wall, exchange).await else {
             child.kill().await.map_err(ElfError::Spawn)?;
             return Err(ElfError::TooSlow { limit: self.limits.wall });
         };
-        self.judge(ended.map_err(ElfError::Spawn)?)
+        Ok((self.judge(ended?)?, charge))
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -96,7 +104,13 @@ impl Parser {
         command.spawn()
     }
 
-    async fn exchange(&self, child: &mut Child, head: &[u8], elf: &[u8]) -> io::Result<Ended> {
+    async fn exchange(
+        &self,
+        child: &mut Child,
+        head: &[u8],
+        elf: &[u8],
+        charge: &mut Charge,
+    ) -> Result<Ended, ElfError> {
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -108,12 +122,13 @@ impl Parser {
         };
         let ((), answer, words) = tokio::join!(
             feed,
-            read_at_most(stdout, self.limits.answer),
+            read_charged(stdout, self.limits.answer, charge),
             read_at_most(stderr, STDERR_MAX),
         );
-        let words = String::from_utf8_lossy(&words?).into_owned();
+        let words = String::from_utf8_lossy(&words.map_err(ElfError::Spawn)?).into_owned();
+        let answer = answer?;
         // Its pipes are closed by now, so a child that had more to say ends too.
-        Ok(Ended { status: child.wait().await?, answer: answer?, words })
+        Ok(Ended { status: child.wait().await.map_err(ElfError::Spawn)?, answer, words })
     }
 
     fn judge(&self, ended: Ended) -> Result<ObjectPlan, ElfError> {
@@ -151,4 +166,27 @@ async fn read_at_most(from: impl AsyncRead + Unpin, most: u64) -> io::Result<Vec
     let mut bytes = Vec::new();
     from.take(most).read_to_end(&mut bytes).await?;
     Ok(bytes)
+}
+
+/// Charges for the bytes before there is room for them, and once more for what they will become.
+async fn read_charged(
+    mut from: impl AsyncRead + Unpin,
+    most: u64,
+    charge: &mut Charge,
+) -> Result<Vec<u8>, ElfError> {
+    const PIECE: usize = 256 << 10;
+    let mut bytes = Vec::new();
+    loop {
+        let left = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+        if bytes.len() == bytes.capacity() {
+            let more = bytes.len().max(PIECE);
+            charge.grow(2 * more as u64).map_err(ElfError::Memory)?;
+            bytes.reserve_exact(more);
+        }
+        let room = left.min(bytes.capacity() - bytes.len());
+        let mut part = (&mut from).take(room as u64);
+        if part.read_buf(&mut bytes).await.map_err(ElfError::Spawn)? == 0 {
+            return Ok(bytes);
+        }
+    }
 }

@@ -90,6 +90,7 @@ pub(super) fn error(mut error: ElfError) -> ElfError {
         ElfError::Crashed
         | ElfError::TooLarge { .. }
         | ElfError::TooSlow { .. }
+        | ElfError::Memory(_)
         | ElfError::Spawn(_) => {}
     }
     error

@@ -113,7 +113,8 @@ impl EventHub {
     /// Starts a map's reader, in the caller's turn.
     async fn start(self: &Arc<Self>, fed: Fed) -> Result<(), Error> {
         let (map, bytes) = (fed.map.clone(), self.limits().perf_buffer_bytes);
-        let open = move || Source::open(&map, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let room = self.registry.record_room(&map)?;
+        let open = move || Source::open(&map, usize::try_from(bytes).unwrap_or(usize::MAX), room);
         let source = tokio::task::spawn_blocking(open).await.map_err(|_| Error::Stopping)??;
         let longest = usize::try_from(self.limits().max_message_bytes / 2).unwrap_or(usize::MAX);
         let reader = Reader::new(fed.feed.clone(), source, self.memory.clone(), longest);

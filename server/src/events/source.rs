@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::task::Poll;
 
 use crate::broker::Outputs;
-use crate::core::{Error, Map};
+use crate::core::{Error, Map, RecordRoom};
 use crate::sys::{ReadLimits, Records, RingBuffer, Sign, Stopped};
 
 /// What a reader reads. A ring is one lane, and so is each CPU's perf buffer; the records of a lane
@@ -35,6 +35,8 @@ pub(super) trait Lanes: Debug + Send + 'static {
 pub(super) struct Source {
     signs: Vec<Sign>,
     buffer: Buffer,
+    /// Last: given back once the buffers are gone.
+    _room: RecordRoom,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ enum Buffer {
 
 impl Source {
     /// Opens the buffer of a map that has events. Blocking, and within a tokio runtime.
-    pub(super) fn open(map: &Map, perf_bytes: usize) -> Result<Self, Error> {
+    pub(super) fn open(map: &Map, perf_bytes: usize, room: RecordRoom) -> Result<Self, Error> {
         let failed = |source| {
             let attempt = "read the records of";
             Error::Kernel { attempt, map: map.text().to_owned(), source }
@@ -61,7 +63,7 @@ impl Source {
         };
         let signs = descriptors.into_iter().map(Sign::of).collect::<Result<_, _>>();
         let signs = signs.map_err(failed)?;
-        Ok(Self { signs, buffer })
+        Ok(Self { signs, buffer, _room: room })
     }
 }
 

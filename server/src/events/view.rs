@@ -28,7 +28,7 @@ impl View {
     /// The view of a map's records as a type of that name, or as the map says if it is empty.
     pub fn of(map: &Map, type_name: &str, filters: &[Filter]) -> Result<Self, Error> {
         let record_type = match type_name {
-            "" => map.about().records.own.clone(),
+            "" => map.about().records.own.as_deref().cloned(),
             name => Some(map.named_record_type(name)?),
         };
         // A type too large to be taken apart is bytes.

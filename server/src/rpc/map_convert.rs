@@ -1,5 +1,7 @@
 //! Messages of MapService to the core's types and back.
 
+use std::sync::Arc;
+
 use bpfgate_proto::name::{MapGlob, MapName, MapRef};
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::value::{self, Plan, Schema, Type};
@@ -9,9 +11,10 @@ use super::convert::{counters_from, counters_to, labels_from, labels_to, timesta
 use super::status::invalid;
 use crate::broker::MapRequest;
 use crate::core::{
-    About, Capabilities, CpuMode, CreateMap, Error, Identity, Locking, Map, MapFilter, Parts,
-    RecordTypes, UpdateMode, has_events, type_name,
+    About, Capabilities, CpuMode, CreateMap, Error, Identity, Limits, Locking, Map, MapFilter,
+    Parts, RecordTypes, UpdateMode, has_events, type_name,
 };
+use crate::ledger::Account;
 
 /// A map reference as a request has it.
 pub(super) fn map_ref(text: &str) -> Result<MapRef, Status> {
@@ -23,18 +26,32 @@ pub(super) fn map_name(text: &str) -> Result<MapName, Status> {
     Ok(text.parse::<MapName>().map_err(Error::from)?)
 }
 
-pub(super) fn create_map(wire: pb::CreateMapRequest) -> Result<CreateMap, Status> {
+/// Refuses a list that costs more to look through than one request may.
+pub(super) fn check_list(field: &'static str, len: usize, limits: &Limits) -> Result<(), Status> {
+    let most = limits.max_patterns;
+    if len <= most as usize {
+        return Ok(());
+    }
+    Err(invalid(field, format!("are {len}, and a request has {most} at most (max_patterns)")))
+}
+
+pub(super) fn create_map(
+    wire: pb::CreateMapRequest,
+    limits: &Limits,
+    account: Account,
+) -> Result<CreateMap, Status> {
     let pb::CreateMapRequest { name, spec, layout, counters, labels, record_type } = wire;
     let name = map_name(&name)?;
     let spec = spec.ok_or_else(|| invalid("spec", "is missing: say what to make"))?;
     let request = map_request(name.as_str().to_owned(), spec, 0)?;
-    let schema = layout.map(|layout| declared_schema(layout, &request)).transpose()?;
+    let layout = layout.map(|layout| declared_schema(layout, &request)).transpose()?;
+    check_list("counters", counters.len(), limits)?;
     let counters = counters_from(counters)?;
     let labels = labels_from(labels)?;
     let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
-    let records = RecordTypes { own, btf: None };
-    let about = About { schema, counters, labels, records, ..About::default() };
-    Ok(CreateMap { request, name, about })
+    let records = RecordTypes { own: own.map(Arc::new), btf: None };
+    let about = About { counters, labels, records, ..About::default() };
+    Ok(CreateMap { request, name, layout, about, account })
 }
 
 fn map_request(name: String, wire: pb::MapSpec, depth: u32) -> Result<MapRequest, Status> {
@@ -129,14 +146,14 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         value_stride: u32::try_from(map.sys().value_len()).unwrap_or(u32::MAX),
         memory_bytes,
         frozen,
-        schema: map.about().schema.clone().filter(|_| whole).map(Into::into),
+        schema: map.about().schema.as_deref().filter(|_| whole).cloned().map(Into::into),
         capabilities: whole.then(|| capabilities(*map.capabilities())),
         counters: counters_to(&map.about().counters),
         labels: labels_to(&map.about().labels),
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
-        record_type: map.about().records.own.clone().filter(|_| whole).map(Into::into),
+        record_type: map.about().records.own.as_deref().filter(|_| whole).cloned().map(Into::into),
     }
 }
 
@@ -206,8 +223,10 @@ fn capabilities(core: Capabilities) -> pb::Capabilities {
     }
 }
 
-pub(super) fn map_filter(wire: pb::ListMapsRequest) -> Result<MapFilter, Status> {
+pub(super) fn map_filter(wire: pb::ListMapsRequest, limits: &Limits) -> Result<MapFilter, Status> {
     let pb::ListMapsRequest { names, types, labels } = wire;
+    check_list("names", names.len(), limits)?;
+    check_list("types", types.len(), limits)?;
     let names = names
         .iter()
         .map(|glob| glob.parse::<MapGlob>().map_err(Error::from))

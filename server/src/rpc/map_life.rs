@@ -3,19 +3,24 @@
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
+use bpfgate_proto::value::Type;
 use tonic::Status;
 
-use super::Shared;
 use super::map_convert::{create_map, map_filter, map_message, map_name, map_ref};
-use crate::core::PinPath;
+use super::{Shared, fits};
+use crate::core::{Map, PinPath};
 use crate::layer::Call;
+
+/// What a map takes in a list, as a message and encoded.
+const LISTED_BYTES: u64 = 4 << 10;
 
 pub(super) async fn create(
     shared: &Shared,
     call: &Arc<Call>,
     request: pb::CreateMapRequest,
 ) -> Result<pb::CreateMapResponse, Status> {
-    let create = create_map(request)?;
+    let account = call.account().caller();
+    let create = create_map(request, shared.registry.limits(), account)?;
     let registry = shared.registry.clone();
     let map = shared.work(call, move || registry.create_map(create)).await?;
     Ok(pb::CreateMapResponse { map: Some(map_message(&map, true)) })
@@ -26,12 +31,16 @@ pub(super) async fn list(
     call: &Arc<Call>,
     request: pb::ListMapsRequest,
 ) -> Result<pb::ListMapsResponse, Status> {
-    let filter = map_filter(request)?;
-    let registry = shared.registry.clone();
+    let filter = map_filter(request, shared.registry.limits())?;
+    let (registry, held, most) = (shared.registry.clone(), call.clone(), shared.most());
     // Each map's memory is read from procfs.
-    let list =
-        move || Ok(registry.maps(&filter).iter().map(|map| map_message(map, false)).collect());
-    Ok(pb::ListMapsResponse { maps: shared.work(call, list).await? })
+    let list = move || {
+        let maps = registry.maps(&filter);
+        held.hold(maps.len() as u64 * LISTED_BYTES)?;
+        let maps = maps.iter().map(|map| map_message(map, false)).collect();
+        fits("the list of maps", pb::ListMapsResponse { maps }, most)
+    };
+    shared.work(call, list).await
 }
 
 pub(super) async fn get(
@@ -40,8 +49,21 @@ pub(super) async fn get(
     request: pb::GetMapRequest,
 ) -> Result<pb::GetMapResponse, Status> {
     let map = shared.find_map(call, &request.map).await?;
-    let map = shared.work(call, move || Ok(map_message(&map, true))).await?;
-    Ok(pb::GetMapResponse { map: Some(map) })
+    let (held, most) = (call.clone(), shared.most());
+    let get = move || {
+        // Its types as messages, and encoded.
+        held.hold(2 * types_bytes(&map) + LISTED_BYTES)?;
+        fits("the map", pb::GetMapResponse { map: Some(map_message(&map, true)) }, most)
+    };
+    shared.work(call, get).await
+}
+
+/// Bytes of the types that a whole map is told with.
+fn types_bytes(map: &Map) -> u64 {
+    let about = map.about();
+    let schema = about.schema.iter().flat_map(|schema| [&schema.key, &schema.value]);
+    let types = schema.flatten().chain(about.records.own.as_deref());
+    types.map(Type::memory).fold(0, u64::saturating_add)
 }
 
 pub(super) async fn delete(

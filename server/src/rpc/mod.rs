@@ -30,7 +30,6 @@ use bpfgate_proto::name::MapRef;
 use bpfgate_proto::v1::agent_service_server::AgentServiceServer;
 use bpfgate_proto::v1::map_service_server::MapServiceServer;
 use bpfgate_proto::v1::program_service_server::ProgramServiceServer;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -76,7 +75,6 @@ pub struct Shared {
     pub work: WorkQueue,
     /// Ends every stream.
     pub stopping: CancellationToken,
-    loads: Semaphore,
     stats: StatsLease,
 }
 
@@ -93,9 +91,8 @@ impl Shared {
     ) -> Self {
         let limits = registry.limits();
         let work = WorkQueue::new(limits.workers());
-        let loads = Semaphore::new(limits.max_loads as usize);
         let stats = StatsLease::new(Duration::from_secs(limits.program_stats_seconds));
-        Self { registry, hub, events, parser, identity, ledger, work, stopping, loads, stats }
+        Self { registry, hub, events, parser, identity, ledger, work, stopping, stats }
     }
 
     /// A map by its reference. A name is found at once; others ask the kernel.
@@ -107,8 +104,8 @@ impl Shared {
         if let MapRef::Name(_) = reference {
             return Ok(self.registry.map(&reference)?);
         }
-        let registry = self.registry.clone();
-        self.work(call, move || registry.map(&reference)).await
+        let (registry, account) = (self.registry.clone(), call.account().clone());
+        self.work(call, move || registry.map_for(&reference, &account)).await
     }
 
     /// A server stream's two ends.
@@ -120,7 +117,9 @@ impl Shared {
     fn degraded(&self) -> Vec<&'static str> {
         let memory = self.ledger.usage();
         let full = memory.used > memory.limit - memory.limit / 16;
-        full.then_some(health::MEMORY).into_iter().collect()
+        let hung = self.registry.hung_loads() > 0;
+        let names = [(full, health::MEMORY), (hung, health::LOADS)];
+        names.into_iter().filter_map(|(bad, name)| bad.then_some(name)).collect()
     }
 
     /// Bytes of one message.
@@ -169,6 +168,15 @@ impl Shared {
 fn open<T>(mut request: Request<T>) -> (Arc<Call>, T) {
     let call = request.extensions_mut().remove::<Arc<Call>>();
     (call.expect("the gate gives every request its call"), request.into_inner())
+}
+
+/// An answer, if it may be sent.
+fn fits<T: prost::Message>(what: &str, answer: T, most: u64) -> Result<T, Error> {
+    let asked = answer.encoded_len() as u64;
+    if asked <= most {
+        return Ok(answer);
+    }
+    Err(Error::TooLarge { what: what.to_owned(), asked, limit: most })
 }
 
 /// Work without an outcome.

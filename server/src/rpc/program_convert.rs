@@ -43,7 +43,7 @@ pub(super) fn shared_maps(
 }
 
 pub(super) fn object_message(object: &Object) -> pb::Object {
-    let Object { name, builtin, sha256, programs, maps, shared: _, labels, loaded_at } = object;
+    let Object { name, builtin, sha256, programs, maps, shared: _, labels, loaded_at, .. } = object;
     pb::Object {
         name: name.to_string(),
         builtin: builtin.clone().unwrap_or_default(),

@@ -25,13 +25,13 @@ impl ProgramService for Programs {
         request: Request<Streaming<pb::LoadObjectRequest>>,
     ) -> Result<Response<pb::LoadObjectResponse>, Status> {
         let shared = &self.0;
-        let Ok(_permit) = shared.loads.try_acquire() else {
-            let limit = shared.registry.limits().max_loads.into();
-            return Err(Error::Limit { what: "loads at once", limit }.into());
-        };
         let (call, stream) = open(request);
-        let request = upload::receive(stream, &call, shared.registry.limits()).await?;
-        let (object, warnings) = shared.registry.load(&shared.parser, request).await?;
+        let registry = &shared.registry;
+        let account = call.account().caller();
+        let request = upload::receive(stream, registry.limits(), account).await?;
+        // Not before the object is here: who only begins to send one stands in nobody's way.
+        let place = registry.load_place()?;
+        let (object, warnings) = registry.load(&shared.parser, request, place).await?;
         let object = Some(object_message(&object));
         Ok(Response::new(pb::LoadObjectResponse { object, warnings }))
     }

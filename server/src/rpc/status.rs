@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::broker;
-use crate::core::{CallError, Error, ReferenceProblem};
+use crate::core::{CallError, Error, NoRoom, ReferenceProblem};
 use crate::elf::ElfError;
 use crate::ledger::{Exhausted, NoSeat};
 use crate::sys::ENOTSUPP;
@@ -166,13 +166,15 @@ fn shape(error: Error) -> Shape {
         Error::Limit { what, limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
             .with("what", what)
             .with("limit", limit),
+        Error::NoRoom(problem) => room_shape(problem),
+        Error::Memory(exhausted) => memory_shape(exhausted),
         Error::TooLarge { what, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
             .with("what", what)
             .with("asked", asked)
             .with("limit", limit),
-        Error::Memory(exhausted) => memory_shape(&exhausted),
         Error::NoSeat(no_seat) => seat_shape(&no_seat),
         Error::Call(error) => call_shape(error),
+        Error::SlowLoad { seconds } => late("LOAD_TOO_SLOW", seconds),
         Error::Digest { got, want } => {
             Shape::new(C::FailedPrecondition, "DIGEST_MISMATCH").with("got", got).with("want", want)
         }
@@ -191,17 +193,9 @@ fn shape(error: Error) -> Shape {
     }
 }
 
-/// A charge that did not fit.
-fn memory_shape(exhausted: &Exhausted) -> Shape {
-    let Exhausted { share, asked, used, limit, total } = exhausted;
-    let shape = Shape::new(Code::ResourceExhausted, "MEMORY_LIMIT").with("whose", share);
-    let shape = shape.with("asked", asked).with("used", used).with("limit", limit);
-    shape.with("setting", "max_memory_bytes").with("total", total)
-}
-
 fn seat_shape(NoSeat { kind, share, limit, total: _ }: &NoSeat) -> Shape {
     let shape = Shape::new(Code::ResourceExhausted, "LIMIT_REACHED").with("what", kind);
-    shape.with("limit", limit).with("whose", share).with("setting", kind.limit_name())
+    shape.with("limit", limit).with("whose", share).with("name", kind.limit_name())
 }
 
 fn call_shape(error: CallError) -> Shape {
@@ -209,18 +203,18 @@ fn call_shape(error: CallError) -> Shape {
     match error {
         CallError::MessageTooLarge { bytes, limit } => {
             let shape = Shape::new(C::ResourceExhausted, "MESSAGE_TOO_LARGE");
-            shape.with("asked", bytes).with("limit", limit).with("setting", "max_message_bytes")
+            shape.with("asked", bytes).with("limit", limit).with("name", "max_message_bytes")
         }
         CallError::MessageCut { bytes } => {
             Shape::new(C::InvalidArgument, "MALFORMED_MESSAGE").with("bytes", bytes)
         }
         CallError::SlowRequest { seconds } => {
             let shape = Shape::new(C::DeadlineExceeded, "SLOW_REQUEST").with("seconds", seconds);
-            shape.with("setting", "request_seconds")
+            shape.with("name", "request_seconds")
         }
         CallError::SlowAnswer { seconds } => {
             let shape = Shape::new(C::DeadlineExceeded, "SLOW_ANSWER").with("seconds", seconds);
-            shape.with("setting", "answer_seconds")
+            shape.with("name", "answer_seconds")
         }
         CallError::GivenUp => Shape::new(C::DeadlineExceeded, "GIVEN_UP"),
         CallError::SlowUpload { seconds } => {
@@ -231,6 +225,44 @@ fn call_shape(error: CallError) -> Shape {
         }
         CallError::Unread { seconds } => {
             Shape::new(C::ResourceExhausted, "UNREAD").with("seconds", seconds)
+        }
+    }
+}
+
+fn late(reason: &'static str, seconds: u64) -> Shape {
+    Shape::new(Code::DeadlineExceeded, reason).with("seconds", seconds)
+}
+
+fn memory_shape(exhausted: Exhausted) -> Shape {
+    let Exhausted { share, asked, used, limit, total } = exhausted;
+    let shape = Shape::new(Code::ResourceExhausted, "MEMORY_LIMIT").with("whose", share);
+    shape
+        .with("name", "max_memory_bytes")
+        .with("asked", asked)
+        .with("used", used)
+        .with("limit", limit)
+        .with("total", total)
+}
+
+fn room_shape(problem: NoRoom) -> Shape {
+    use Code as C;
+    match problem {
+        NoRoom::TooMany { what, name, limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
+            .with("what", what)
+            .with("name", name)
+            .with("limit", limit),
+        NoRoom::MapTooLarge { map, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
+            .with("map", map)
+            .with("name", "max_map_bytes")
+            .with("asked", asked)
+            .with("limit", limit),
+        NoRoom::KernelMemory { what, asked, used, limit } => {
+            Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
+                .with("what", what)
+                .with("name", "max_kernel_bytes")
+                .with("asked", asked)
+                .with("used", used)
+                .with("limit", limit)
         }
     }
 }
@@ -296,6 +328,7 @@ fn broker_shape(error: broker::Error) -> Shape {
             shape.with("program_type", program_type).with("goes_to", goes_to)
         }
         broker::Error::Attach { target, source } => kernel_shape(&source).with("target", target),
+        broker::Error::GivenUp => Shape::new(C::Cancelled, "GIVEN_UP"),
         broker::Error::EnableStats(source) => kernel_shape(&source),
         broker::Error::Host(_) => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
     }
@@ -321,6 +354,7 @@ fn elf_shape(error: ElfError) -> Shape {
         ElfError::TooSlow { limit } => {
             Shape::new(C::InvalidArgument, "OBJECT_TOO_COMPLEX").with("seconds", limit.as_secs())
         }
+        ElfError::Memory(exhausted) => memory_shape(exhausted),
         ElfError::Spawn(_) => Shape::new(C::Internal, "PARSER"),
     }
 }
@@ -401,34 +435,4 @@ fn tail(log: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_names_the_offender_in_words_and_in_details() {
-        let error = Error::Length { map: "m".into(), what: "key", got: 3, want: "4".into() };
-        let status = Status::from(error);
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.message(), "key for map m has 3 bytes, it must have 4");
-        let details = status.get_error_details();
-        let info = details.error_info().unwrap();
-        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("bpfgate", "KEY_LENGTH"));
-        assert_eq!(info.metadata["want"], "4");
-        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "key");
-    }
-
-    #[test]
-    fn the_kernels_answer_is_told_once() {
-        let source = io::Error::from_raw_os_error(libc::EINVAL);
-        let error = Error::from(broker::Error::CreateMap { name: "m".into(), source });
-        let status = Status::from(error);
-        assert_eq!(status.message(), "could not create map m: Invalid argument (os error 22)");
-    }
-
-    #[test]
-    fn a_long_log_keeps_its_end() {
-        let log = format!("{}\nthe reason", "x".repeat(10_000));
-        let tail = tail(&log, 100);
-        assert!(tail.ends_with("the reason") && tail.len() < 200, "{tail}");
-    }
-}
+mod tests;

@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Status, Streaming};
 
 use super::convert::{labels_from, map_counters};
+use super::map_convert::check_list;
 use super::program_convert::{global, object_name, shared_maps};
 use super::status::invalid;
 use crate::core::{CallError, Error, Limits, LoadRequest, Source};
-use crate::layer::Call;
+use crate::ledger::{Account, Charge};
 
 /// What the room for a file grows by, in bytes.
 const STEP: usize = 1 << 20;
@@ -18,18 +19,18 @@ const STEP: usize = 1 << 20;
 /// Takes in an object, up to the limits of size and time. Nothing is kept of one that stalls.
 pub(super) async fn receive(
     stream: Streaming<pb::LoadObjectRequest>,
-    call: &Call,
     limits: &Limits,
+    account: Account,
 ) -> Result<LoadRequest, Status> {
     let time = limits.upload_time();
-    let received = tokio::time::timeout(time, receive_all(stream, call, limits)).await;
+    let received = tokio::time::timeout(time, receive_all(stream, limits, account)).await;
     received.map_err(|_| Error::from(CallError::SlowUpload { seconds: time.as_secs() }))?
 }
 
 async fn receive_all(
     mut stream: Streaming<pb::LoadObjectRequest>,
-    call: &Call,
     limits: &Limits,
+    account: Account,
 ) -> Result<LoadRequest, Status> {
     let first = stream.message().await?.and_then(|first| first.message);
     let Some(Message::Header(header)) = first else {
@@ -50,16 +51,19 @@ async fn receive_all(
         globals.into_iter().map(|(name, value)| global(name, value)).collect::<Result<_, _>>()?;
     let shared = shared_maps(shared)?;
     let labels = labels_from(labels)?;
+    for specs in counters.values() {
+        check_list("counters", specs.specs.len(), limits)?;
+    }
     let counters = map_counters(counters)?;
     if !sha256.is_empty() && sha256.len() != 32 {
         return Err(invalid("sha256", format!("has {} bytes, it must have 32", sha256.len())));
     }
 
     let source = if builtin.is_empty() {
-        let elf = file(&mut stream, call, limits).await?;
+        let (elf, charge) = file(&mut stream, limits, &account).await?;
         let digest: [u8; 32] = Sha256::digest(&elf).into();
         check_digest(&digest, &sha256)?;
-        Source::Upload { elf, sha256: digest }
+        Source::Upload { elf, sha256: digest, charge }
     } else {
         if stream.message().await?.is_some() {
             return Err(invalid(
@@ -69,15 +73,16 @@ async fn receive_all(
         }
         Source::Builtin(builtin)
     };
-    Ok(LoadRequest { name, source, globals, shared, labels, counters })
+    Ok(LoadRequest { name, source, globals, shared, labels, counters, account })
 }
 
 async fn file(
     stream: &mut Streaming<pb::LoadObjectRequest>,
-    call: &Call,
     limits: &Limits,
-) -> Result<Bytes, Status> {
+    account: &Account,
+) -> Result<(Bytes, Charge), Status> {
     let limit = limits.max_object_bytes;
+    let mut charge = account.empty();
     let mut elf = Vec::new();
     while let Some(part) = stream.message().await? {
         let Some(Message::Chunk(chunk)) = part.message else {
@@ -88,15 +93,15 @@ async fn file(
             let what = "the object".to_owned();
             return Err(Error::TooLarge { what, asked, limit }.into());
         }
-        if asked > elf.capacity() as u64 {
+        if elf.capacity() - elf.len() < chunk.len() {
             // Memory of this size is moved by the kernel, not copied: it is not there twice.
             let more = chunk.len().max(STEP);
-            call.hold(more as u64)?;
+            charge.grow(more as u64).map_err(Error::from)?;
             elf.reserve_exact(more);
         }
         elf.extend_from_slice(&chunk);
     }
-    Ok(elf.into())
+    Ok((elf.into(), charge))
 }
 
 fn check_digest(got: &[u8; 32], want: &[u8]) -> Result<(), Error> {

@@ -19,6 +19,7 @@ mod btf;
 mod confine;
 mod element;
 mod info;
+mod interrupt;
 mod link;
 mod map;
 mod mapping;
@@ -43,6 +44,7 @@ pub use element::Access;
 pub use info::{
     MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,
 };
+pub use interrupt::{ThreadId, interrupt, this_thread};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id};
 pub use mmap::SharedValues;

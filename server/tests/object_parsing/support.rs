@@ -5,7 +5,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bpfgate_server::core::Limits;
 use bpfgate_server::elf::{ElfError, ObjectPlan, ParseLimits, ParseRequest, Parser};
+use bpfgate_server::ledger::Ledger;
 
 /// Compiles one of the files in `tests/objects`.
 pub(crate) fn compile_object(name: &str) -> Vec<u8> {
@@ -53,7 +55,8 @@ impl Harness {
         &self,
         request: ParseRequest,
     ) -> Result<ObjectPlan, ElfError> {
-        self.parser.parse(request).await
+        let account = Ledger::new(1 << 30, Limits::default().seats()).own("a test", 1 << 30);
+        Ok(self.parser.parse(request, &account).await?.0)
     }
 }
 

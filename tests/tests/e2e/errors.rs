@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_that_the_kernel_does_not_have_is_exhausted() {
-    let agent = Agent::builder().config("[limits]\nmax_map_bytes = 1125899906842624\n").spawn();
+    let limits = "max_map_bytes = 1125899906842624\nmax_kernel_bytes = 1125899906842624\n";
+    let agent = Agent::builder().config(format!("[limits]\n{limits}")).spawn();
     let client = agent.client().await;
     // A tebibyte: more than there is, and refused without an attempt to find it.
     let huge = NewMap::array("huge").sizes(4, 1 << 30).entries(1024);

@@ -25,6 +25,23 @@ async fn names(client: &Client, filter: MapFilter) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_asked_for_with_so_many_patterns_only() {
+    let agent = Agent::builder().config("[limits]\nmax_patterns = 3\n").spawn();
+    let client = agent.client().await;
+    NewMap::hash("m").counter("", "packets").make(&client).await;
+    let names = |count| bpfgate_client::MapFilter {
+        names: vec!["m*".to_owned(); count],
+        ..Default::default()
+    };
+    assert_eq!(client.maps().list(names(3)).await.unwrap().len(), 1);
+    let error = client.maps().list(names(4)).await;
+    refused(error, Code::InvalidArgument, &["names", "max_patterns", "4"]);
+    let counters = (0..4).fold(NewMap::hash("n"), |map, _| map.counter("", "packets"));
+    let error = client.maps().create(counters.request()).await;
+    refused(error, Code::InvalidArgument, &["counters", "max_patterns"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_of_every_type_is_in_the_kernel_as_described() {
     let agent = Agent::spawn();
     let client = agent.client().await;
