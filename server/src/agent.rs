@@ -18,9 +18,17 @@ use crate::core::{Limits, Registry};
 use crate::elf::{ParseLimits, Parser};
 use crate::events::EventHub;
 use crate::layer;
+use crate::ledger::Ledger;
 use crate::listen::{Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
+use crate::sys;
 use crate::watch::{Hub, WatchLimits};
+
+/// What everything together that callers make the agent hold may take.
+const MEMORY: u64 = 1 << 30;
+
+/// How long the allocator may keep what was freed.
+const GIVE_BACK: Duration = Duration::from_secs(10);
 
 /// A running agent.
 pub struct Agent {
@@ -51,11 +59,13 @@ impl Agent {
         }
 
         let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs)));
-        let hub = Hub::new(registry.clone(), watch_limits(&limits));
+        let ledger = Ledger::new(MEMORY);
+        let identity = identity()?;
+        let frames = Arc::new(rpc::Frames::new(identity.clone()));
+        let hub = Hub::new(registry.clone(), frames, watch_limits(&limits), &ledger);
         let events = EventHub::new(registry.clone(), events.keep_draining);
         let stopping = CancellationToken::new();
         let parser = Parser::new(parse_limits(&limits));
-        let identity = identity()?;
         let shared = Shared::new(
             registry.clone(),
             hub.clone(),
@@ -66,6 +76,7 @@ impl Agent {
         );
         let routes = rpc::routes(Arc::new(shared)).await?;
 
+        tokio::spawn(give_back(stopping.clone()));
         let (accepting, incoming) = serve_listeners(listeners, &limits, &stopping);
         let ended = stopping.clone().cancelled_owned();
         let server = layer::server(&limits).add_routes(routes);
@@ -104,6 +115,13 @@ impl Agent {
     }
 }
 
+/// Lets the kernel have what callers no longer make the agent hold.
+async fn give_back(stopping: CancellationToken) {
+    while timeout(GIVE_BACK, stopping.cancelled()).await.is_err() {
+        let _ = tokio::task::spawn_blocking(sys::give_back).await;
+    }
+}
+
 fn watch_limits(limits: &Limits) -> WatchLimits {
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     WatchLimits {
@@ -112,6 +130,8 @@ fn watch_limits(limits: &Limits) -> WatchLimits {
         series: limits.max_watched_series as usize,
         remembered: limits.max_remembered_series as usize,
         removals: limits.max_remembered_removals as usize,
+        // Messages of a watch are small: a client has few of them at a time.
+        message_bytes: limits.max_message_bytes.min(256 << 10) as usize,
         sweeps: if limits.max_sweeps == 0 { cpus() } else { limits.max_sweeps as usize },
     }
 }

@@ -17,6 +17,7 @@ mod attr;
 mod batch;
 mod btf;
 mod element;
+mod heap;
 mod info;
 mod link;
 mod map;
@@ -38,6 +39,7 @@ pub use attr::ObjName;
 pub use batch::{BatchRead, BatchRefused};
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use element::Access;
+pub use heap::give_back;
 pub use info::{
     MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,
 };
