@@ -23,7 +23,11 @@ use crate::layer::{self, Gate, Http2};
 use crate::ledger::Ledger;
 use crate::listen::{Connection, Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
+use crate::sys;
 use crate::watch::{Hub, WatchLimits};
+
+/// How long the allocator may keep what was freed.
+const GIVE_BACK: Duration = Duration::from_secs(10);
 
 /// A running agent.
 pub struct Agent {
@@ -61,11 +65,12 @@ impl Agent {
         }
         let ledger = Ledger::new(limits.max_memory_bytes, limits.seats());
         let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs), &ledger));
-        let hub = Hub::new(registry.clone(), watch_limits(&limits));
+        let identity = identity()?;
+        let frames = Arc::new(rpc::Frames::new(identity.clone()));
+        let hub = Hub::new(registry.clone(), frames, watch_limits(&limits), &ledger);
         let events = EventHub::new(registry.clone(), events.keep_draining);
         let stopping = CancellationToken::new();
         let parser = Parser::new(parse_limits(&limits));
-        let identity = identity()?;
         let shared = Shared::new(
             registry.clone(),
             hub.clone(),
@@ -76,6 +81,7 @@ impl Agent {
             stopping.clone(),
         );
         let routes = rpc::routes(Arc::new(shared)).await?;
+        tokio::spawn(give_back(stopping.clone()));
         let gate = Gate::new(routes, limits.clone(), &ledger);
         let (http2, cut_off) = (Http2::new(gate, stopping.clone()), CancellationToken::new());
         let ended = cut_off.clone();
@@ -131,6 +137,13 @@ fn fitting(limits: Limits) -> anyhow::Result<Limits> {
     Ok(limits)
 }
 
+/// Lets the kernel have what callers no longer make the agent hold.
+async fn give_back(stopping: CancellationToken) {
+    while timeout(GIVE_BACK, stopping.cancelled()).await.is_err() {
+        let _ = tokio::task::spawn_blocking(sys::give_back).await;
+    }
+}
+
 fn watch_limits(limits: &Limits) -> WatchLimits {
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     WatchLimits {
@@ -139,6 +152,8 @@ fn watch_limits(limits: &Limits) -> WatchLimits {
         series: limits.max_watched_series as usize,
         remembered: limits.max_remembered_series as usize,
         removals: limits.max_remembered_removals as usize,
+        // Messages of a watch are small: a client has few of them at a time.
+        message_bytes: limits.max_message_bytes.min(256 << 10) as usize,
         sweeps: if limits.max_sweeps == 0 { cpus() } else { limits.max_sweeps as usize },
     }
 }

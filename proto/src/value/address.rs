@@ -1,6 +1,6 @@
 //! Addresses and plain bytes as text, both ways.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What every run of bytes may be written as: `hex:0a0b`.
@@ -12,7 +12,11 @@ pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HEX)?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let digit = |number: u8| char::from_digit(number.into(), 16).unwrap_or_default();
+        self.0.iter().try_for_each(|byte| {
+            f.write_char(digit(byte >> 4))?;
+            f.write_char(digit(byte & 15))
+        })
     }
 }
 

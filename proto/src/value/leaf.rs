@@ -67,7 +67,20 @@ impl Leaf {
 
     /// As a label's value: without quotes.
     pub fn text(&self, bytes: &[u8]) -> String {
-        text::bare(&self.scalar, bytes.get(self.offset..).unwrap_or_default())
+        let mut text = String::new();
+        self.append_text(bytes, &mut text);
+        text
+    }
+
+    /// The same, behind what there is.
+    pub fn append_text(&self, bytes: &[u8], out: &mut String) {
+        text::append_bare(&self.scalar, bytes.get(self.offset..).unwrap_or_default(), out);
+    }
+
+    /// What that text has at most, in bytes: known before it is made, for the names of an enum's
+    /// values can be as long as the object that they came in.
+    pub fn text_bytes(&self, bytes: &[u8]) -> usize {
+        text::bare_bytes(&self.scalar, bytes.get(self.offset..).unwrap_or_default())
     }
 }
 
@@ -174,6 +187,18 @@ mod tests {
         assert_eq!(read, expected.map(|(path, number)| (path, number, number.to_string())));
         assert!(plan.leaves()[2].is_signed() && !plan.leaves()[1].is_signed());
         assert_eq!(plan.leaves()[3].read(&bytes[..5]), 0);
+    }
+
+    #[test]
+    fn a_text_is_no_longer_than_it_was_said_to_be() {
+        let plan = Plan::compile(&everything()).unwrap();
+        for byte in [0, 1, 6, 0x41, 0x7f, 0x80, 0xff] {
+            let bytes = vec![byte; plan.size()];
+            for leaf in plan.leaves() {
+                let (text, most) = (leaf.text(&bytes), leaf.text_bytes(&bytes));
+                assert!(text.len() <= most, "{}: {text:?}, not {most}", leaf.path());
+            }
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Scalar {
                 }
             }
             Meaning::Float => self.render_float(at, form),
-            Meaning::Text => match text(self.raw(at)) {
+            Meaning::Text => match self.text(at) {
                 Some(text) => form.text(text),
                 None => form.hex(self.raw(at)),
             },
@@ -221,15 +221,16 @@ impl Scalar {
         form.double(short)
     }
 
+    /// The characters up to the first NUL; `None` if they are no text, or would be read as bytes.
+    pub(super) fn text<'a>(&self, at: &'a [u8]) -> Option<&'a str> {
+        let raw = self.raw(at);
+        let end = raw.iter().position(|&byte| byte == 0).unwrap_or(raw.len());
+        std::str::from_utf8(&raw[..end]).ok().filter(|text| !text.starts_with(HEX))
+    }
+
     fn raw<'a>(&self, at: &'a [u8]) -> &'a [u8] {
         at.get(..self.load.bytes()).unwrap_or_default()
     }
-}
-
-/// The characters up to the first NUL; `None` if they are no text, or would be read as bytes.
-fn text(raw: &[u8]) -> Option<&str> {
-    let end = raw.iter().position(|&byte| byte == 0).unwrap_or(raw.len());
-    std::str::from_utf8(&raw[..end]).ok().filter(|text| !text.starts_with(HEX))
 }
 
 fn chunk<const N: usize>(at: &[u8]) -> Option<[u8; N]> {

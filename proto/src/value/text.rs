@@ -95,11 +95,45 @@ impl Plan {
     }
 }
 
-/// The scalar's value without quotes.
-pub(super) fn bare(scalar: &Scalar, at: &[u8]) -> String {
-    match scalar.render(at, &mut JsonTree) {
-        Json::String(text) => text,
-        json => json.to_string(),
+/// Appends the scalar's value without quotes.
+pub(super) fn append_bare(scalar: &Scalar, at: &[u8], out: &mut String) {
+    if let Some(name) = name(scalar, at) {
+        return out.push_str(name);
+    }
+    // Most labels are one of these. Writing to a string does not fail.
+    let written = match scalar.meaning {
+        Meaning::Unsigned if scalar.load.bits() <= 64 => write!(out, "{}", scalar.number(at)),
+        Meaning::Signed if scalar.load.bits() <= 64 => {
+            write!(out, "{}", scalar.number(at).cast_signed())
+        }
+        Meaning::Opaque => {
+            write!(out, "{}", Hex(at.get(..scalar.load.bytes()).unwrap_or_default()))
+        }
+        _ => match scalar.render(at, &mut JsonTree) {
+            Json::String(text) => return out.push_str(&text),
+            json => write!(out, "{json}"),
+        },
+    };
+    written.unwrap_or_default();
+}
+
+/// What that is at most, in bytes.
+pub(super) fn bare_bytes(scalar: &Scalar, at: &[u8]) -> usize {
+    /// More than any number, address or truth has.
+    const NUMBER: usize = 64;
+    let hex = HEX.len() + 2 * scalar.load.bytes();
+    match scalar.meaning {
+        Meaning::Enum(_) => name(scalar, at).map_or(NUMBER, str::len),
+        Meaning::Text => scalar.text(at).map_or(hex, str::len),
+        Meaning::Opaque => hex,
+        _ => NUMBER,
+    }
+}
+
+fn name<'a>(scalar: &'a Scalar, at: &[u8]) -> Option<&'a str> {
+    match &scalar.meaning {
+        Meaning::Enum(names) => names.name(scalar.number(at)),
+        _ => None,
     }
 }
 

@@ -65,10 +65,10 @@ pub struct Limits {
     pub max_watchers: u32,
     /// Series in one watch.
     pub max_series: u32,
-    /// Series of all watched maps together: about 200 bytes each.
+    /// Series of all watched maps together. What they take is charged to who watches them.
     pub max_watched_series: u32,
-    /// Of these, series of maps that nobody watches any more, longest ago forgotten first: since
-    /// when their keys count is kept for who watches again.
+    /// Series of maps that nobody watches any more, longest ago forgotten first: since when their
+    /// keys count is kept for who watches again.
     pub max_remembered_series: u32,
     /// Keys that went away, remembered for each map until its slowest watch was told; a watch that
     /// needs an older one is told the whole map again.

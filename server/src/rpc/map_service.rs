@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::v1::map_service_server::MapService;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
-use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::outlet::Stream;
-use super::{Shared, batch, entries, events, iterate, map_life, open, restore, watch};
+use super::{Shared, batch, entries, events, iterate, map_life, open, restore};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
@@ -24,7 +20,7 @@ fn reply<T>(answer: Result<T, Status>) -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl MapService for Maps {
     type IterateStream = Stream<pb::IterateResponse>;
-    type WatchCountersStream = BoxStream<'static, Result<pb::WatchCountersResponse, Status>>;
+    type WatchCountersStream = Stream<pb::WatchCountersResponse>;
     type WatchEventsStream = Stream<pb::WatchEventsResponse>;
 
     async fn create_map(
@@ -182,15 +178,9 @@ impl MapService for Maps {
 
     async fn watch_counters(
         &self,
-        request: Request<pb::WatchCountersRequest>,
+        _: Request<pb::WatchCountersRequest>,
     ) -> Result<Response<Self::WatchCountersStream>, Status> {
-        // `WithWatch` answers this RPC; whoever calls the trait gets the same, decoded again.
-        let (call, request) = open(request);
-        let stream = watch::start(&self.0, &call, request)?;
-        let decode = |bytes: Bytes| pb::WatchCountersResponse::decode(bytes);
-        let decoded = stream
-            .map(move |sent| decode(sent?).map_err(|error| Status::internal(error.to_string())));
-        Ok(Response::new(decoded.boxed()))
+        Err(Status::internal("`WithWatch` answers this call"))
     }
 
     async fn watch_events(

@@ -23,6 +23,8 @@ mod watch;
 mod watch_codec;
 mod watch_wire;
 
+pub use watch_wire::Frames;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -414,6 +414,14 @@ fn watch_shape(error: &WatchError) -> Shape {
         WatchError::TooManyWatches { limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
             .with("what", "watches")
             .with("limit", limit),
+        WatchError::Memory(Exhausted { share, asked, used, limit, total }) => {
+            Shape::new(C::ResourceExhausted, "MEMORY_LIMIT")
+                .with("share", share)
+                .with("asked", asked)
+                .with("used", used)
+                .with("limit", limit)
+                .with("max_memory_bytes", total)
+        }
         WatchError::UnnamedResolution => {
             Shape::new(C::InvalidArgument, "BAD_RESOLUTION").field("resolve")
         }

@@ -1,8 +1,6 @@
 //! WatchCounters: a request to the hub's terms, and a watch's messages to its stream.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bpfgate_proto::name::{MapGlob, MapName, MapRef};
@@ -10,60 +8,32 @@ use bpfgate_proto::v1 as pb;
 use bytes::Bytes;
 use tonic::Status;
 
+use super::Shared;
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
-use super::watch_wire::encode;
-use super::{Identity, Shared};
 use crate::core::Error;
 use crate::layer::Call;
 use crate::ledger::Account;
 use crate::watch::{
-    CpuMode, HostName, LabelMatcher, MatchOp, Selector, Told, WatchMode, WatchRequest, Watcher,
+    CpuMode, HostName, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher,
 };
 
-/// Bytes behind which a bundle is full: as much as tonic puts into one frame.
-const BUNDLE: usize = 32 << 10;
-
-/// Messages that go on together. A snapshot has one for each series, and handing these over one by
-/// one would cost two switches of tasks each: a watch of some thousand series fell behind in its
-/// own snapshot.
-type Bundle = Vec<Bytes>;
-
-/// The messages of a watch, one by one: bytes of `WatchCountersResponse`.
-pub(super) struct Messages {
-    bundles: Stream<Bundle>,
-    open: std::vec::IntoIter<Bytes>,
-}
-
-impl tokio_stream::Stream for Messages {
-    type Item = Result<Bytes, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(message) = self.open.next() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            match ready!(Pin::new(&mut self.bundles).poll_next(cx)) {
-                Some(Ok(bundle)) => self.open = bundle.into_iter(),
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
-            }
-        }
-    }
-}
+/// The messages of a watch: whole frames, paid for until the last part of one is dropped.
+pub(super) type Frames = Stream<Bytes>;
 
 /// Checks the request and starts to watch.
 pub(super) fn start(
     shared: &Arc<Shared>,
     call: &Call,
     wire: pb::WatchCountersRequest,
-) -> Result<Messages, Status> {
+) -> Result<Frames, Status> {
     check_named_maps(shared, &wire.selectors)?;
     let request = request(wire)?;
-    let (outlet, bundles) = shared.outlet();
-    let watcher = shared.hub.watch(request)?;
-    tokio::spawn(run(shared.clone(), call.account().clone(), watcher, outlet));
-    Ok(Messages { bundles, open: Vec::new().into_iter() })
+    let account = call.account().clone();
+    let (outlet, frames) = shared.outlet();
+    let watcher = shared.hub.watch(request, account.clone())?;
+    tokio::spawn(run(account, watcher, outlet));
+    Ok(frames)
 }
 
 /// A map that is named, not matched by a pattern, must be one that can be watched. One that is not
@@ -79,22 +49,15 @@ fn check_named_maps(shared: &Shared, selectors: &[pb::CounterSelector]) -> Resul
     Ok(())
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    account: Account,
-    mut watcher: Watcher,
-    mut outlet: Outlet<Bundle>,
-) {
+async fn run(account: Account, mut watcher: Watcher, mut outlet: Outlet<Bytes>) {
     loop {
         let next = tokio::select! {
             next = watcher.next() => next,
             Closed = outlet.over() => return,
         };
         let sent = match next {
-            Some(Ok(told)) => {
-                let bundle = bundle(told, &mut watcher, &shared.identity);
-                outlet.send(bundle, account.empty()).await
-            }
+            // Its charge is in the bytes themselves, which others may have as well.
+            Some(Ok(told)) => outlet.send(told.into_bytes(), account.empty()).await,
             Some(Err(error)) => Err(outlet.fail(error)),
             None => return,
         };
@@ -102,19 +65,6 @@ async fn run(
             return;
         }
     }
-}
-
-/// A message and what is behind it already.
-fn bundle(first: Arc<Told>, watcher: &mut Watcher, identity: &Identity) -> Bundle {
-    let mut bundle = Bundle::new();
-    let (mut next, mut bytes) = (Some(first), 0);
-    while let Some(told) = next {
-        let message = told.wire(|message| encode(identity, message)).clone();
-        bytes += message.len();
-        bundle.push(message);
-        next = if bytes < BUNDLE { watcher.at_hand() } else { None };
-    }
-    bundle
 }
 
 fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {

@@ -1,23 +1,27 @@
-//! WatchCounters with messages that are bytes already.
+//! WatchCounters with messages that are frames already.
 //!
 //! tonic's generated service encodes every message for every stream. A thousand watches of the same
-//! counters are told the same, so their messages are encoded once, and this takes WatchCounters out
-//! of the generated service's hands. All else passes through.
+//! counters are told the same, so their frames are made once, go to the socket as they are, and are
+//! paid for until it took them. This takes WatchCounters out of the generated service's hands. All
+//! else passes through.
 
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bpfgate_proto::v1 as pb;
-use bytes::{BufMut as _, Bytes};
+use bytes::Bytes;
+use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tower::Service;
 
-use super::watch::{self, Messages};
+use super::watch::{self, Frames};
 use super::{Shared, open};
 
 const PATH: &str = "/bpfgate.v1.MapService/WatchCounters";
@@ -54,33 +58,74 @@ where
         }
         let (shared, most) = (self.shared.clone(), self.most);
         Box::pin(async move {
-            let mut grpc = Grpc::new(WatchCodec)
-                .max_decoding_message_size(most)
-                .max_encoding_message_size(most);
-            Ok(grpc.server_streaming(Watch(shared), request).await)
+            let mut grpc = Grpc::new(WatchCodec).max_decoding_message_size(most);
+            let frames = Arc::default();
+            let watch = Watch { shared, frames: Arc::clone(&frames) };
+            let response = grpc.server_streaming(watch, request).await;
+            let frames = frames.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(match frames {
+                Some(frames) => response.map(|_| Body::new(Framed { frames, over: false })),
+                None => response,
+            })
         })
     }
 }
 
-struct Watch(Arc<Shared>);
+/// Starts a watch and leaves its frames here: tonic is given a stream of nothing.
+struct Watch {
+    shared: Arc<Shared>,
+    frames: Arc<Mutex<Option<Frames>>>,
+}
 
 impl ServerStreamingService<pb::WatchCountersRequest> for Watch {
-    type Response = Bytes;
-    type ResponseStream = Messages;
-    type Future = std::future::Ready<Result<tonic::Response<Messages>, Status>>;
+    type Response = ();
+    type ResponseStream = tokio_stream::Empty<Result<(), Status>>;
+    type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<pb::WatchCountersRequest>) -> Self::Future {
         let (call, request) = open(request);
-        let stream = watch::start(&self.0, &call, request);
-        std::future::ready(stream.map(tonic::Response::new))
+        let started = watch::start(&self.shared, &call, request).map(|frames| {
+            *self.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
+            tonic::Response::new(tokio_stream::empty())
+        });
+        std::future::ready(started)
     }
 }
 
-/// Requests in protobuf; responses that are protobuf's bytes.
+/// An answer's body of frames, with the status behind them.
+struct Framed {
+    frames: Frames,
+    over: bool,
+}
+
+impl http_body::Body for Framed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let status = match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
+            Some(Ok(frames)) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
+            Some(Err(status)) => status,
+            None => Status::ok(""),
+        };
+        self.over = true;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+/// Requests in protobuf; no responses.
 struct WatchCodec;
 
 impl Codec for WatchCodec {
-    type Encode = Bytes;
+    type Encode = ();
     type Decode = pb::WatchCountersRequest;
     type Encoder = Self;
     type Decoder = Self;
@@ -95,12 +140,10 @@ impl Codec for WatchCodec {
 }
 
 impl Encoder for WatchCodec {
-    type Item = Bytes;
+    type Item = ();
     type Error = Status;
 
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(item.len());
-        buffer.put(item);
+    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> Result<(), Status> {
         Ok(())
     }
 }

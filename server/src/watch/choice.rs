@@ -1,43 +1,89 @@
 //! A watch's selectors, as far as they concern one map.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use bpfgate_proto::name::MapName;
 
 use super::layout::Layout;
 use super::message::Label;
-use super::request::{CpuMode, Selector, Terms};
+use super::names;
+use super::request::{CpuMode, LabelMatcher, Selector, Terms};
 use super::source::{HostName, covers};
-use super::table::Entry;
+use super::version::Subject;
 
 /// Which series of one map a watch takes, and which labels it wants names for.
 pub(super) struct Choice {
     rules: Vec<Rule>,
-    /// A series for each CPU: the label "cpu" is the slot's, not the key's.
-    each_cpu: bool,
-    /// Labels to show by name, and where their names are in an entry.
+    /// Labels to show by name, and where their names are among those that are looked for.
     names: Vec<(usize, usize)>,
 }
 
 struct Rule {
     /// Index among the watch's selectors.
     selector: usize,
+    /// Its conditions, and the label that each is about; `None` where a key has no such label.
+    conditions: Box<[(usize, Option<usize>)]>,
     /// Which series of a key it takes, ascending.
-    slots: Box<[usize]>,
+    slots: Box<[Range<usize>]>,
+}
+
+/// Room to work in, used for one key after another.
+#[derive(Default)]
+pub(super) struct Scratch {
+    slots: Vec<Range<usize>>,
+    text: String,
+}
+
+/// A label's text among those of a key.
+pub(super) struct Text {
+    label: usize,
+    at: Range<usize>,
+}
+
+impl Scratch {
+    /// The slots that were taken of the last key, ascending.
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().flat_map(Clone::clone)
+    }
+
+    pub(super) fn take_slots(&mut self) -> Vec<Range<usize>> {
+        std::mem::take(&mut self.slots)
+    }
+
+    pub(super) fn give_slots(&mut self, slots: Vec<Range<usize>>) {
+        self.slots = slots;
+    }
 }
 
 impl Choice {
+    /// What one takes at most.
+    pub(super) fn cost(terms: &Terms, map: &MapName, layout: &Layout) -> usize {
+        let matching = terms.selectors.iter().filter(|it| it.map.matches(map));
+        let rule = |it: &Selector| {
+            let numbers = if it.fields.is_empty() { 1 } else { layout.numbers() };
+            let on_cpu = it.labels.iter().any(|matcher| matcher.label == "cpu");
+            let slots = if on_cpu { layout.slots(layout.mode(terms.cpu)) } else { numbers };
+            // The list doubles as it grows.
+            size_of::<Rule>() + 2 * slots * size_of::<Range<usize>>() + it.labels.len() * 32
+        };
+        matching.map(rule).sum()
+    }
+
     /// `None` if the selectors take nothing of this map.
     pub(super) fn of(terms: &Terms, map: &MapName, layout: &Layout) -> Option<Self> {
         let mode = layout.mode(terms.cpu);
         let matching = terms.selectors.iter().enumerate().filter(|(_, it)| it.map.matches(map));
-        let rules: Vec<Rule> = matching
-            .map(|(selector, it)| Rule { selector, slots: slots(it, layout, mode) })
-            .filter(|rule| !rule.slots.is_empty())
-            .collect();
-        let names = Vec::new();
-        (!rules.is_empty()).then_some(Self { rules, each_cpu: mode == CpuMode::Each, names })
+        let rule = |(selector, it): (usize, &Selector)| {
+            let on_key = it.labels.iter().enumerate().filter(|(_, it)| !is_cpu(mode, it));
+            let conditions = on_key.map(|(at, matcher)| (at, layout.label(&matcher.label)));
+            Rule { selector, conditions: conditions.collect(), slots: slots(it, layout, mode) }
+        };
+        let rules: Vec<Rule> = matching.map(rule).filter(|rule| !rule.slots.is_empty()).collect();
+        (!rules.is_empty()).then_some(Self { rules, names: Vec::new() })
     }
 
-    /// Where the names that [`names`] listed are in an entry.
+    /// Where the names that [`names`] listed are among those that are looked for.
     pub(super) fn named(mut self, names: &[(usize, HostName)], places: &[usize]) -> Self {
         let labels = names.iter().map(|(label, _)| *label);
         self.names = labels.zip(places.iter().copied()).collect();
@@ -49,45 +95,114 @@ impl Choice {
         self.names.iter().map(|(_, place)| *place)
     }
 
-    /// The slots that are taken of a key, ascending.
-    pub(super) fn slots(&self, terms: &Terms, entry: &Entry, slots: &mut Vec<usize>) {
+    /// How much there is to do for a key.
+    pub(super) fn work(&self) -> usize {
+        1 + self.rules.iter().map(|rule| rule.conditions.len()).sum::<usize>()
+    }
+
+    /// Finds the slots that are taken of a key, and how many they are.
+    pub(super) fn slots(
+        &self,
+        terms: &Terms,
+        layout: &Layout,
+        looked_for: &[(usize, HostName)],
+        subject: Subject<'_>,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let Scratch { slots, text } = scratch;
         slots.clear();
         let mut rules = 0;
-        for Rule { selector, slots: taken } in &self.rules {
-            let mut matchers = terms.selectors[*selector].labels.iter();
-            if matchers.all(|it| {
-                (self.each_cpu && it.label == "cpu") || it.matches(self.values(entry, &it.label))
-            }) {
+        for Rule { selector, conditions, slots: taken } in &self.rules {
+            let labels = &terms.selectors[*selector].labels;
+            let mut met = conditions.iter().map(|(at, label)| {
+                let Some(label) = *label else { return labels[*at].matches(&[""]) };
+                let name = self.name(layout, looked_for, subject, label);
+                text.clear();
+                // One that is too long to be meant is no text at all.
+                if layout.label_bytes(label, subject.key) <= labels[*at].longest() {
+                    layout.append_label(label, subject.key, text);
+                }
+                match name {
+                    Some(name) => labels[*at].matches(&[&**text, &*name]),
+                    None => labels[*at].matches(&[&**text]),
+                }
+            });
+            if met.all(|met| met) {
                 slots.extend_from_slice(taken);
                 rules += 1;
             }
         }
         if rules > 1 {
-            slots.sort_unstable();
-            slots.dedup();
+            slots.sort_unstable_by_key(|run| run.start);
+            slots.dedup_by(|next, run| {
+                let joins = next.start <= run.end;
+                if joins {
+                    run.end = run.end.max(next.end);
+                }
+                joins
+            });
         }
+        slots.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// What a label may be meant by: its number, and its name where it has one.
-    fn values<'a>(&self, entry: &'a Entry, label: &str) -> impl Iterator<Item = &'a str> {
-        let at = entry.labels.iter().position(|known| *known.name == *label);
-        let value = at.map_or("", |at| &entry.labels[at].value);
-        let name = at.and_then(|at| self.name(entry, at));
-        [value].into_iter().chain(name.map(|name| &**name))
-    }
-
-    fn name<'a>(&self, entry: &'a Entry, label: usize) -> Option<&'a std::sync::Arc<str>> {
+    fn name<'a>(
+        &self,
+        layout: &Layout,
+        looked_for: &[(usize, HostName)],
+        subject: Subject<'a>,
+        label: usize,
+    ) -> Option<Cow<'a, str>> {
         let (_, place) = self.names.iter().find(|(named, _)| *named == label)?;
-        entry.names.get(*place)?.as_ref()
+        let (_, what) = looked_for.get(*place)?;
+        if what.is_kept() {
+            return subject.name(*place).map(|name| Cow::Borrowed(&**name));
+        }
+        let (bytes, number) = layout.label_number(subject.key, label);
+        names::derive(*what, bytes, number)
     }
 
-    /// An entry's labels as this watch shows them.
-    pub(super) fn labels(&self, entry: &Entry) -> Vec<Label> {
-        let shown = |(at, label): (usize, &Label)| match self.name(entry, at) {
-            Some(name) => Label { name: label.name.clone(), value: name.clone() },
-            None => label.clone(),
+    /// What a key's labels take at most, with their names.
+    pub(super) fn labels_bytes(&self, layout: &Layout, subject: Subject<'_>) -> usize {
+        let kept = self.names.iter().filter_map(|(_, place)| subject.name(*place));
+        let texts = layout.label_names(CpuMode::Sum).into_iter().enumerate();
+        let texts = texts.map(|(at, name)| name.len() + layout.label_bytes(at, subject.key));
+        kept.map(|name| name.len()).sum::<usize>() + texts.sum::<usize>()
+    }
+
+    /// A key's labels as this watch shows them.
+    pub(super) fn labels(
+        &self,
+        layout: &Layout,
+        looked_for: &[(usize, HostName)],
+        subject: Subject<'_>,
+        texts: &mut String,
+    ) -> Vec<Text> {
+        let text = |label: usize| {
+            let from = texts.len();
+            match self.name(layout, looked_for, subject, label) {
+                Some(name) => texts.push_str(&name),
+                None => layout.append_label(label, subject.key, texts),
+            }
+            Text { label, at: from..texts.len() }
         };
-        entry.labels.iter().enumerate().map(shown).collect()
+        (0..layout.labels()).map(text).collect()
+    }
+}
+
+impl Text {
+    /// A key's labels with their names, and what tells a slot from others of its key.
+    pub(super) fn shown<'a>(
+        layout: &'a Layout,
+        labels: &[Self],
+        texts: &'a str,
+        cpu: Option<&'a str>,
+    ) -> Vec<Label<'a>> {
+        let label = |text: &Self| Label {
+            name: layout.label_name(text.label),
+            value: &texts[text.at.clone()],
+        };
+        let cpu = cpu.map(|value| Label { name: "cpu", value });
+        labels.iter().map(label).chain(cpu).collect()
     }
 }
 
@@ -102,14 +217,33 @@ pub(super) fn names(terms: &Terms, layout: &Layout) -> Vec<(usize, HostName)> {
     asked.chain(declared.copied()).collect()
 }
 
-fn slots(selector: &Selector, layout: &Layout, mode: CpuMode) -> Box<[usize]> {
-    let taken = |slot: &usize| {
-        let (number, cpu) = layout.slot(mode, *slot);
-        let field = selector.fields.is_empty()
-            || selector.fields.iter().any(|field| covers(field, &number.path));
-        let cpu = cpu.map(|cpu| cpu.to_string());
-        let mut on_cpu = selector.labels.iter().filter(|matcher| matcher.label == "cpu");
-        field && cpu.is_none_or(|cpu| on_cpu.all(|matcher| matcher.matches([&*cpu].into_iter())))
+/// With a series for each CPU the label "cpu" is the slot's, not the key's.
+fn is_cpu(mode: CpuMode, matcher: &LabelMatcher) -> bool {
+    mode == CpuMode::Each && matcher.label == "cpu"
+}
+
+fn slots(selector: &Selector, layout: &Layout, mode: CpuMode) -> Box<[Range<usize>]> {
+    let field = |path: &str| {
+        selector.fields.is_empty() || selector.fields.iter().any(|field| covers(field, path))
     };
-    (0..layout.slots(mode)).filter(taken).collect()
+    let on_cpu = |cpu: usize| {
+        let cpu = cpu.to_string();
+        selector.labels.iter().filter(|it| is_cpu(mode, it)).all(|it| it.matches(&[&cpu]))
+    };
+    let copies = layout.slots(mode) / layout.numbers();
+    let copies: Vec<bool> = (0..copies).map(on_cpu).collect();
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for number in 0..layout.numbers() {
+        if !field(&layout.slot(mode, number * copies.len()).0.path) {
+            continue;
+        }
+        for copy in (0..copies.len()).filter(|copy| copies[*copy]) {
+            let slot = number * copies.len() + copy;
+            match runs.last_mut() {
+                Some(run) if run.end == slot => run.end += 1,
+                _ => runs.push(slot..slot + 1),
+            }
+        }
+    }
+    runs.into()
 }

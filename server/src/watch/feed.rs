@@ -4,7 +4,7 @@
 //! knows since when each key counts. The hub lets go of such feeds when it needs their room.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -16,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::layout::Layout;
 use super::message::RemovedReason;
 use super::parcel::Parcels;
-use super::pass::{Delta, Pass, Wanted};
+use super::pass::{Found, Pass, Wanted};
+use super::purse::Purse;
+use super::removals::Removals;
 use super::request::CpuMode;
+use super::segment::Shape;
 use super::source::{CounterSource, HostName, KeyLife};
-use super::table::{Span, Table};
 use super::tiers::Tiers;
+use super::version::{Span, Version};
+use crate::ledger::{Account, Exhausted};
 
 /// Which map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,12 +47,20 @@ pub(super) struct Feed {
     state: RwLock<State>,
     crowd: Mutex<Crowd>,
     series: AtomicUsize,
+    removals_max: usize,
+    /// For all that its watchers share.
+    purse: Arc<Purse>,
     pub(super) parcels: Parcels,
 }
 
 /// What a sweep changes.
 pub(super) struct State {
-    pub(super) table: Table,
+    pub(super) version: Arc<Version>,
+    /// When that was read; `None` too where nobody watched meanwhile.
+    pub(super) span: Option<Span>,
+    removals: Removals,
+    /// The map is gone: no sweep will follow.
+    pub(super) gone: bool,
     pub(super) tiers: Tiers,
 }
 
@@ -67,23 +79,43 @@ pub(super) struct Subscriber {
     pub(super) interval: Duration,
     pub(super) mode: CpuMode,
     /// The last sweep it was given; [`NOTHING_YET`] before the first.
-    cursor: AtomicU64,
+    cursor: AtomicU32,
+    /// Who may come to pay for the map.
+    caller: Account,
 }
 
 /// A watcher that was given nothing need not be told what went.
-const NOTHING_YET: u64 = u64::MAX;
+const NOTHING_YET: u32 = u32::MAX;
+/// What a feed takes before it has a series.
+const COST: usize = 16 << 10;
 
 /// What a watcher wants of a map.
 pub(super) struct Want<'a> {
     pub(super) interval: Duration,
     pub(super) mode: CpuMode,
     pub(super) names: &'a [(usize, HostName)],
+    /// Who pays for the map if nobody does yet, or when others leave.
+    pub(super) caller: Account,
+}
+
+/// A watcher's part in a feed.
+pub(super) struct Part {
+    pub(super) subscriber: Arc<Subscriber>,
+    /// Where its names stand among those of each key.
+    pub(super) places: Vec<usize>,
+    /// It is the first one: a sweeper has to be started, which this ends.
+    pub(super) starts: Option<CancellationToken>,
 }
 
 impl Subscriber {
     /// To be called with the table still locked, or removals are forgotten too early.
-    pub(super) fn given(&self, sweep: u64) {
+    pub(super) fn given(&self, sweep: u32) {
         self.cursor.store(sweep, Ordering::Release);
+    }
+
+    /// It was not given after all what it was to be given behind this sweep; 0 for none.
+    pub(super) fn not_given(&self, known: u32) {
+        self.given(if known == 0 { NOTHING_YET } else { known });
     }
 }
 
@@ -92,10 +124,13 @@ impl Feed {
         source: &dyn CounterSource,
         layout: Arc<Layout>,
         pass: Pass,
+        purse: Arc<Purse>,
         removals_max: usize,
         epoch: Instant,
     ) -> Self {
         let tiers = Tiers::new(epoch, source.name());
+        let version = Arc::new(Version::new(Shape::of(&layout), 0));
+        let (span, removals, gone) = Default::default();
         Self {
             key: FeedKey { map: Arc::new(source.name().clone()), id: source.id() },
             layout,
@@ -103,9 +138,11 @@ impl Feed {
             is_part: source.is_part(),
             pass: Arc::new(tokio::sync::Mutex::new(pass)),
             hurry: Notify::new(),
-            state: RwLock::new(State { table: Table::new(removals_max), tiers }),
+            state: RwLock::new(State { version, span, removals, gone, tiers }),
             crowd: Mutex::default(),
             series: AtomicUsize::new(0),
+            removals_max,
+            purse,
             parcels: Parcels::default(),
         }
     }
@@ -122,20 +159,23 @@ impl Feed {
         self.crowd.lock().expect("nothing panics that holds the list of watchers")
     }
 
-    /// Takes in a watcher, and where its names stand among those of each key. With a token if it is
-    /// the first one, so that a sweeper has to be started.
+    /// Takes in a watcher.
     pub(super) fn subscribe(
         &self,
         watch: u64,
         wake: Arc<Notify>,
         want: &Want,
         stop: &CancellationToken,
-    ) -> (Arc<Subscriber>, Vec<usize>, Option<CancellationToken>) {
-        let &Want { interval, mode, names } = want;
-        let cursor = AtomicU64::new(NOTHING_YET);
-        let subscriber = Arc::new(Subscriber { wake, interval, mode, cursor });
+    ) -> Result<Part, Exhausted> {
+        let &Want { interval, mode, names, ref caller } = want;
+        let (cursor, caller) = (AtomicU32::new(NOTHING_YET), caller.clone());
         let mut state = self.change();
         let mut crowd = self.crowd();
+        if crowd.subscribers.is_empty() {
+            self.purse.pass_to(&caller)?;
+            self.purse.take(COST)?;
+        }
+        let subscriber = Arc::new(Subscriber { wake, interval, mode, cursor, caller });
         let mut place = |name: &(usize, HostName)| {
             crowd.names.iter().position(|known| known == name).unwrap_or_else(|| {
                 crowd.names.push(*name);
@@ -143,21 +183,21 @@ impl Feed {
             })
         };
         let places: Vec<usize> = names.iter().map(&mut place).collect();
-        let State { table, tiers } = &mut *state;
+        let State { version, span, tiers, .. } = &mut *state;
         let starts = crowd.stop.is_none();
         if starts {
             // What was known when the last watcher left is no snapshot.
-            table.span = None;
+            *span = None;
         }
         let now = Instant::now();
-        let fits = table.has(mode, &places);
-        let last = table.span.map(|span| span.begun);
+        let fits = version.has(mode, places.iter().copied());
+        let last = span.map(|span| span.begun);
         tiers.join(interval, last.filter(|begun| fits && *begun + interval >= now), now);
         crowd.subscribers.insert(watch, subscriber.clone());
-        let token = starts.then(|| stop.child_token());
-        crowd.stop = token.clone().or(crowd.stop.take());
+        let starts = starts.then(|| stop.child_token());
+        crowd.stop = starts.clone().or(crowd.stop.take());
         self.hurry.notify_one();
-        (subscriber, places, token)
+        Ok(Part { subscriber, places, starts })
     }
 
     /// True if it was the last one; then the sweeper ends.
@@ -166,6 +206,7 @@ impl Feed {
         let mut crowd = self.crowd();
         if let Some(subscriber) = crowd.subscribers.remove(&watch) {
             state.tiers.leave(subscriber.interval);
+            self.hand_on(&crowd);
         }
         let last = crowd.subscribers.is_empty();
         if let Some(stop) = crowd.stop.take_if(|_| last) {
@@ -175,6 +216,43 @@ impl Feed {
         last
     }
 
+    /// Another watcher's caller pays for the map, if the one that does watches no more.
+    fn hand_on(&self, crowd: &Crowd) {
+        let payer = self.purse.account().key();
+        let callers = crowd.subscribers.values().map(|it| &it.caller);
+        if callers.clone().all(|caller| caller.key() != payer) {
+            // If it fits none of them, it stays where it is.
+            let _ = callers.clone().any(|caller| self.purse.pass_to(caller).is_ok());
+        }
+    }
+
+    /// Gives back what only watchers need, if there is none, and remembers the rest on the agent's
+    /// own account.
+    pub(super) fn rest(&self, pass: &mut Pass, own: &Account) {
+        let version = {
+            let mut state = self.change();
+            let mut crowd = self.crowd();
+            if !crowd.subscribers.is_empty() {
+                return;
+            }
+            // They are looked for anew when somebody wants them.
+            crowd.names.clear();
+            // Whoever comes while the rest is put away pays from then on.
+            self.purse.empty(own);
+            let sweep = state.version.sweep;
+            state.span = None;
+            state.removals.clear(sweep);
+            let empty = Arc::new(Version::new(Shape::of(&self.layout), sweep));
+            std::mem::replace(&mut state.version, empty)
+        };
+        drop(version);
+        pass.rest(own);
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        !self.crowd().subscribers.is_empty()
+    }
+
     /// How many series it has room for, as of the last sweep.
     pub(super) fn series(&self) -> usize {
         self.series.load(Ordering::Relaxed)
@@ -182,7 +260,7 @@ impl Feed {
 
     /// The map is gone: ends the sweeper and tells the watchers.
     pub(super) fn map_gone(&self) {
-        self.change().table.gone = true;
+        self.change().gone = true;
         let crowd = self.crowd();
         if let Some(stop) = &crowd.stop {
             stop.cancel();
@@ -206,25 +284,51 @@ impl Feed {
     }
 
     /// Folds a sweep into the table and wakes those it was for.
-    pub(super) fn publish(
-        &self,
-        (delta, series): (Delta, usize),
-        span: Span,
-        outcome: Result<bool, Arc<str>>,
-    ) {
-        self.series.store(series, Ordering::Relaxed);
+    pub(super) fn publish(&self, found: Found, span: Span, outcome: Result<bool, Arc<str>>) {
+        self.series.store(found.series, Ordering::Relaxed);
         let mut state = self.change();
-        let State { table, tiers } = &mut *state;
+        let State { version, removals, tiers, .. } = &mut *state;
         tiers.swept(span.begun, Instant::now());
         let crowd = self.crowd();
         let subscribers = crowd.subscribers.values();
         let cursors = subscribers.clone().map(|it| it.cursor.load(Ordering::Acquire));
         let slowest = cursors.min().unwrap_or(NOTHING_YET);
-        table.apply(delta, &self.layout, span, outcome, slowest);
-        self.parcels.clear();
-        for subscriber in subscribers.filter(|it| tiers.took(it.interval, span.begun)) {
+        let Found { sweep, modes, names, segments, gone, forgotten, left_out, .. } = found;
+        for gone in gone {
+            removals.push(gone);
+        }
+        let mut free = removals.forget(slowest, self.removals_max);
+        if forgotten {
+            free += removals.clear(sweep);
+        }
+        self.purse.give(free);
+        let complete = outcome == Ok(true);
+        let trouble = match (&version.trouble, outcome) {
+            (_, Ok(_)) => None,
+            (Some(known), Err(_)) => Some(known.clone()),
+            (None, Err(why)) => Some((sweep, why)),
+        };
+        let left_out = left_out.unwrap_or(version.left_out);
+        let (shape, removals) = (version.shape, removals.clone());
+        let next = Version {
+            complete,
+            trouble,
+            left_out,
+            modes,
+            names,
+            segments,
+            removals,
+            ..Version::new(shape, sweep)
+        };
+        let before = std::mem::replace(version, Arc::new(next));
+        state.span = Some(span);
+        for subscriber in subscribers.filter(|it| state.tiers.took(it.interval, span.begun)) {
             subscriber.wake.notify_one();
         }
+        drop((crowd, state));
+        self.parcels.clear();
+        // It may be the last to hold many segments.
+        drop(before);
     }
 
     /// Why a key's series are no more.

@@ -4,24 +4,28 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bpfgate_proto::name::MapName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::census::{Census, Known};
 use super::choice::{Choice, names};
-use super::feed::{Feed, FeedKey, Want};
-use super::layout::{Layout, listed};
-use super::message::WatchError;
+use super::error::WatchError;
+use super::feed::{Feed, FeedKey, Part, Want};
+use super::layout::Layout;
+use super::message::Wire;
 use super::names::Names;
+use super::page::Size;
 use super::pass::Pass;
 use super::pool::Pool;
+use super::purse::Purse;
 use super::request::{Granted, Terms, WatchRequest};
-use super::source::{CounterSource, Sources, covers};
+use super::source::{CounterSource, Sources};
 use super::sweeper;
 use super::view::View;
 use super::watcher::Watcher;
+use crate::ledger::{Account, Ledger};
 
 /// What watching may cost the agent.
 #[derive(Debug, Clone)]
@@ -30,10 +34,10 @@ pub struct WatchLimits {
     pub watches: usize,
     /// Series that one watch may follow.
     pub series_per_watch: usize,
-    /// Series of all maps together: about 200 bytes each.
+    /// Series of all watched maps together. What they take is charged to who watches them.
     pub series: usize,
-    /// Of these, series of maps that nobody watches any more. Longest ago is forgotten first; then
-    /// a key's start is the map's when somebody watches again.
+    /// Series of maps that nobody watches any more. Longest ago is forgotten first; then a key's
+    /// start is the map's when somebody watches again.
     pub remembered: usize,
     /// Keys that went away, remembered for each map until its slowest watch was told. A watch that
     /// needs an older one is told the whole map again.
@@ -41,6 +45,8 @@ pub struct WatchLimits {
     /// Maps that are read at a time; the others wait their turn. A watch of many maps at a short
     /// interval must not take every thread and CPU.
     pub sweeps: usize,
+    /// Bytes of one message. A series with longer labels is left out.
+    pub message_bytes: usize,
 }
 
 impl Default for WatchLimits {
@@ -52,13 +58,22 @@ impl Default for WatchLimits {
             remembered: 250_000,
             removals: 1_000_000,
             sweeps: std::thread::available_parallelism().map_or(1, usize::from),
+            message_bytes: 256 << 10,
         }
     }
 }
 
+/// What is remembered for nobody may take this part of all memory.
+const REMEMBERED: u64 = 8;
+
 /// All watches and their sweepers.
 pub struct Hub {
     sources: Arc<dyn Sources>,
+    wire: Arc<dyn Wire>,
+    /// For what is remembered of maps that nobody watches.
+    remembering: Account,
+    /// For watches of connections that have no account.
+    nobody: Account,
     changed: watch::Receiver<u64>,
     limits: WatchLimits,
     pool: Arc<Pool>,
@@ -82,31 +97,21 @@ struct State {
     last_id: u64,
 }
 
-/// The maps that there were at some time.
-pub(super) struct Census {
-    pub(super) generation: u64,
-    maps: HashMap<MapName, Arc<Known>>,
-}
-
-/// A map and how its bytes are read, or why it has nothing to count.
-struct Known {
-    source: Arc<dyn CounterSource>,
-    layout: Result<Arc<Layout>, String>,
-}
-
-impl Known {
-    fn of(source: Arc<dyn CounterSource>) -> Self {
-        let layout = Layout::of(&*source).map(Arc::new);
-        Self { source, layout }
-    }
-}
-
 impl Hub {
     /// A hub over these maps. It does nothing until someone watches.
-    pub fn new(sources: Arc<dyn Sources>, limits: WatchLimits) -> Arc<Self> {
+    pub fn new(
+        sources: Arc<dyn Sources>,
+        wire: Arc<dyn Wire>,
+        limits: WatchLimits,
+        ledger: &Ledger,
+    ) -> Arc<Self> {
+        let total = ledger.usage().limit;
         Arc::new(Self {
             changed: sources.changed(),
             sources,
+            wire,
+            remembering: ledger.own("remembered series", total / REMEMBERED),
+            nobody: ledger.own("watches", total / 2),
             pool: Arc::new(Pool::new(limits.series)),
             names: Arc::new(Names::new()),
             sweeps: Arc::new(Semaphore::new(limits.sweeps)),
@@ -117,22 +122,33 @@ impl Hub {
         })
     }
 
-    /// Begins a watch, or says what is wrong with the request. To be called within a tokio
-    /// runtime, which runs the sweepers.
-    pub fn watch(self: &Arc<Self>, request: WatchRequest) -> Result<Watcher, WatchError> {
+    /// Begins a watch, or says what is wrong with the request. The account pays for it, and its
+    /// caller for what it may share with others. To be called within a tokio runtime, which runs
+    /// the sweepers.
+    pub fn watch(
+        self: &Arc<Self>,
+        request: WatchRequest,
+        account: Account,
+    ) -> Result<Watcher, WatchError> {
         if self.stop.is_cancelled() {
             return Err(WatchError::Stopping);
         }
         let terms = Terms::of(request, &self.limits)?;
+        let charge = account.charge((Watcher::COST + terms.cost()) as u64)?;
         let seat = self.seat(terms)?;
         let census = self.census();
         census.check(&seat.granted.terms)?;
-        Ok(Watcher::new(self.clone(), seat))
+        Watcher::new(self.clone(), seat, account, charge)
     }
 
     /// Ends every watch with [`WatchError::Stopping`] and all sweepers. For good.
     pub fn shutdown(&self) {
         self.stop.cancel();
+    }
+
+    /// The account of watches whose connection has none.
+    pub fn nobody(&self) -> &Account {
+        &self.nobody
     }
 
     /// How many watches there are.
@@ -187,49 +203,60 @@ impl Hub {
         self: &Arc<Self>,
         seat: &Seat,
         wake: &Arc<Notify>,
-        joined: &[View],
-    ) -> (Vec<View>, u64) {
+        views: &mut Vec<View>,
+        account: &Account,
+    ) -> Result<u64, WatchError> {
         let terms = &seat.granted.terms;
-        let mut views = Vec::new();
+        let joined = views.len();
         let mut state = self.state();
         // The newest census, so that no feed starts for a map that another has seen go.
-        let Some(census) = state.census.clone() else { return (views, 0) };
+        let Some(census) = state.census.clone() else { return Ok(0) };
         for Known { source, layout } in census.maps.values().map(|known| &**known) {
             let Ok(layout) = layout else { continue };
-            if joined.iter().any(|view| view.feed.key.is_of(&**source)) {
+            if !terms.selectors.iter().any(|it| it.map.matches(source.name()))
+                || views[..joined].iter().any(|view| view.feed.key.is_of(&**source))
+            {
                 continue;
             }
+            let cost = View::COST + Choice::cost(terms, source.name(), layout);
+            let charge = account.charge(cost as u64)?;
             let Some(choice) = Choice::of(terms, source.name(), layout) else { continue };
             let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
             let names = names(terms, layout);
             let mode = layout.mode(terms.cpu);
-            let want = Want { interval: terms.interval, mode, names: &names };
-            let (subscriber, places, starts) =
-                feed.subscribe(seat.watch, wake.clone(), &want, &self.stop);
+            let (interval, caller) = (terms.interval, account.caller());
+            let want = Want { interval, mode, names: &names, caller };
+            let part = feed.subscribe(seat.watch, wake.clone(), &want, &self.stop);
+            let Part { subscriber, places, starts } = match part {
+                Ok(part) => part,
+                Err(exhausted) => {
+                    state.rest(&feed);
+                    return Err(exhausted.into());
+                }
+            };
             if let Some(stop) = starts {
                 tokio::spawn(sweeper::run(self.clone(), feed.clone(), source.clone(), stop));
             }
-            views.push(View::new(feed, subscriber, choice.named(&names, &places)));
+            views.push(View::new(feed, subscriber, choice.named(&names, &places), charge));
         }
-        views.sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
-        (views, census.generation)
+        views[joined..].sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
+        Ok(census.generation)
     }
 
     fn feed(&self, source: &Arc<dyn CounterSource>, layout: &Arc<Layout>) -> Arc<Feed> {
         let (pool, names) = (self.pool.clone(), self.names.clone());
-        let pass = Pass::new(layout.clone(), pool, names, source.created_at());
+        let purse = Arc::new(Purse::new(&self.remembering));
+        let pass = Pass::new(layout.clone(), pool, names, purse.clone(), source.created_at());
         let removals = self.limits.removals;
-        Arc::new(Feed::new(&**source, layout.clone(), pass, removals, self.epoch))
+        Arc::new(Feed::new(&**source, layout.clone(), pass, purse, removals, self.epoch))
     }
 
     /// Ends a watch's part in a feed. With its last watch the feed is swept no more, but it stays,
     /// so that it still knows since when its keys count when somebody watches again.
     pub(super) fn leave(&self, feed: &Arc<Feed>, watch: u64) {
         let mut state = self.state();
-        let last = feed.unsubscribe(watch);
-        let there = state.feeds.get(&feed.key).is_some_and(|known| Arc::ptr_eq(known, feed));
-        if last && there {
-            state.idle.push_back(feed.key.clone());
+        if feed.unsubscribe(watch) {
+            state.rest(feed);
             let series = |key| state.feeds.get(key).map_or(0, |feed| feed.series());
             let mut all: usize = state.idle.iter().map(series).sum();
             while all > self.limits.remembered
@@ -240,11 +267,16 @@ impl Hub {
         }
     }
 
-    /// Forgets what nobody watches: somebody's series find no room.
-    pub(super) fn make_room(&self) {
-        let mut state = self.state();
-        let State { idle, feeds, .. } = &mut *state;
-        idle.drain(..).for_each(|key| drop(feeds.remove(&key)));
+    pub(super) fn remembering(&self) -> &Account {
+        &self.remembering
+    }
+
+    pub(super) fn page_size(&self) -> Size {
+        Size::of(self.limits.message_bytes)
+    }
+
+    pub(super) fn wire(&self) -> &dyn Wire {
+        &*self.wire
     }
 
     fn seat(self: &Arc<Self>, terms: Terms) -> Result<Seat, WatchError> {
@@ -281,6 +313,14 @@ impl Hub {
 }
 
 impl State {
+    /// Nobody watches a feed any more, if it is still there.
+    fn rest(&mut self, feed: &Arc<Feed>) {
+        let there = self.feeds.get(&feed.key).is_some_and(|known| Arc::ptr_eq(known, feed));
+        if there && !feed.is_watched() {
+            self.idle.push_back(feed.key.clone());
+        }
+    }
+
     /// The feed of a map, made if there is none.
     fn feed(&mut self, key: FeedKey, make: impl FnOnce() -> Arc<Feed>) -> Arc<Feed> {
         self.idle.retain(|idle| *idle != key);
@@ -289,41 +329,6 @@ impl State {
 
     fn current(&self, generation: u64) -> Option<Arc<Census>> {
         self.census.clone().filter(|census| census.generation >= generation)
-    }
-}
-
-impl Census {
-    fn has(&self, key: &FeedKey) -> bool {
-        self.maps.get(&*key.map).is_some_and(|known| known.source.id() == key.id)
-    }
-
-    /// A selector that names a map, not a pattern, must find something in it if it is there.
-    fn check(&self, terms: &Terms) -> Result<(), WatchError> {
-        for selector in terms.selectors.iter().filter(|selector| selector.names_one_map()) {
-            let Some((map, known)) = self.maps.iter().find(|(map, _)| selector.map.matches(map))
-            else {
-                continue;
-            };
-            let layout = match &known.layout {
-                Ok(layout) => layout,
-                Err(why) => {
-                    return Err(WatchError::NoCounters { map: map.clone(), why: why.clone() });
-                }
-            };
-            let paths = layout.paths();
-            let missing = |field: &&String| !paths.iter().any(|path| covers(field, path));
-            if let Some(field) = selector.fields.iter().find(missing) {
-                let (map, field) = (map.clone(), field.clone());
-                return Err(WatchError::NoSuchField { map, field, has: listed(&paths) });
-            }
-            let labels = layout.label_names(terms.cpu);
-            let known = |label: &str| labels.contains(&label);
-            if let Some(matcher) = selector.labels.iter().find(|it| !known(&it.label)) {
-                let (map, label) = (map.clone(), matcher.label.clone());
-                return Err(WatchError::NoSuchLabel { map, label, has: listed(&labels) });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -354,6 +359,7 @@ impl Drop for Seat {
         }
         if state.watches == 0 {
             state.census = None;
+            self.hub.names.forget();
         }
     }
 }

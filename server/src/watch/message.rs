@@ -1,113 +1,91 @@
 //! What a watch says, in order: Header, then for each map Series before the batches that carry
 //! their values, and Sync once.
+//!
+//! Messages are made of what the tables hold and written down at once: nobody keeps one.
 
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::{MapGlob, MapName};
-use bytes::Bytes;
 
 use super::source::CounterKind;
 
 /// One message of a watch.
 #[derive(Debug, Clone, PartialEq)]
-pub enum WatchMessage {
+pub enum Message<'a> {
     /// First.
-    Header(Header),
+    Header(Header<'a>),
     /// Once for each series, before its first value.
-    Series(Series),
+    Series(Series<'a>),
     /// What a sweep found.
-    Batch(Batch),
+    Batch(Batch<'a>),
     /// Series that are no more.
-    Removed(Removed),
+    Removed(Removed<'a>),
     /// Series that count anew.
-    Reset(Reset),
+    Reset(Reset<'a>),
     /// Every map that matched at the start has been delivered, or its trouble reported.
     Sync(Sync),
     /// Something is missing.
-    Loss(Loss),
+    Loss(Loss<'a>),
 }
 
-/// A message, made once for all watchers that are told the same.
-#[derive(Debug)]
-pub struct Told {
-    message: WatchMessage,
-    wire: OnceLock<Bytes>,
-}
-
-impl Told {
-    pub(super) fn new(message: WatchMessage) -> Self {
-        Self { message, wire: OnceLock::new() }
-    }
-
-    /// What is said.
-    pub fn message(&self) -> &WatchMessage {
-        &self.message
-    }
-
-    /// The same in the bytes that whoever asks first makes of it.
-    pub fn wire(&self, encode: impl FnOnce(&WatchMessage) -> Bytes) -> &Bytes {
-        self.wire.get_or_init(|| encode(&self.message))
-    }
-}
-
-impl PartialEq for Told {
-    fn eq(&self, other: &Self) -> bool {
-        self.message == other.message
-    }
+/// How messages are written down for whoever is watching: the same for all.
+pub trait Wire: Send + std::marker::Sync + 'static {
+    /// Appends a message, as a whole that can be followed by another.
+    fn write(&self, message: &Message<'_>, out: &mut Vec<u8>);
 }
 
 /// How the watch was granted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Header {
+pub struct Header<'a> {
     /// From one sweep to the next.
     pub interval: Duration,
     /// Maps that match now.
-    pub maps: Vec<MapName>,
+    pub maps: &'a [&'a MapName],
     /// Patterns of selectors that match nothing yet.
-    pub unmatched: Vec<MapGlob>,
+    pub unmatched: &'a [&'a MapGlob],
 }
 
 /// One counter: a map, a key, a field of the value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Series {
+pub struct Series<'a> {
     /// Unique in the agent's life.
     pub reference: u64,
     /// Its map.
-    pub map: Arc<MapName>,
+    pub map: &'a MapName,
     /// From the key; "cpu" last where there is a series for each CPU.
-    pub labels: Vec<Label>,
+    pub labels: &'a [Label<'a>],
     /// Path in the value; empty where the value is one number.
-    pub field: Arc<str>,
+    pub field: &'a str,
     /// How it may change.
     pub kind: CounterKind,
     /// Nobody declared the kind.
     pub kind_undeclared: bool,
     /// May be empty.
-    pub unit: Arc<str>,
+    pub unit: &'a str,
     /// Since when it counts.
     pub start_time: SystemTime,
     /// Values are two's complement.
     pub signed: bool,
     /// Of a histogram: what each slot counts from, up to the next one's.
-    pub bounds: Vec<u64>,
+    pub bounds: &'a [u64],
 }
 
 /// A label of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label<'a> {
     /// Path of the field in the key, or "key".
-    pub name: Arc<str>,
+    pub name: &'a str,
     /// As text.
-    pub value: Arc<str>,
+    pub value: &'a str,
 }
 
-/// The outcome of a sweep. Too many values for one message come in several with the same sweep
-/// number, of which only the last may be complete.
+/// The outcome of a sweep. Too much for one message comes in several with the same sweep number,
+/// of which only the last may be complete; series that are new to the watch come before the batch
+/// that has their value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
+pub struct Batch<'a> {
     /// The map that was read.
-    pub map: Arc<MapName>,
+    pub map: &'a MapName,
     /// Sweeps of this map since someone began to watch it at this interval, from 1.
     pub sweep: u64,
     /// When reading began.
@@ -117,15 +95,15 @@ pub struct Batch {
     /// The whole map was read: a series that is not listed had not changed at `read_end`.
     pub complete: bool,
     /// Whose values follow.
-    pub refs: Vec<u64>,
+    pub refs: &'a [u64],
     /// As many as `refs`.
-    pub values: Vec<u64>,
+    pub values: &'a [u64],
     /// Sweeps that this watch was too slow for and that these totals stand for too.
     pub coalesced: u64,
     /// The same sweep goes on in the next batch.
     pub more: bool,
     /// Histograms that changed.
-    pub histograms: Vec<Histogram>,
+    pub histograms: &'a [Histogram],
     /// From the begin of the sweep before to the begin of this one.
     pub achieved: Option<Duration>,
     /// From when this sweep was due to its begin.
@@ -143,25 +121,25 @@ pub struct Histogram {
 
 /// Series whose numbers went back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reset {
+pub struct Reset<'a> {
     /// Which.
-    pub refs: Vec<u64>,
+    pub refs: &'a [u64],
     /// Since when they count.
     pub start_time: SystemTime,
     /// Their map.
-    pub map: Arc<MapName>,
+    pub map: &'a MapName,
 }
 
 /// Series that are no more. Their refs are not used again, but for [`RemovedReason::Limit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub struct Removed<'a> {
     /// Which. None where a map goes of which nothing was followed: another of its name counts
     /// sweeps from 1; and none where all are meant.
-    pub refs: Vec<u64>,
+    pub refs: &'a [u64],
     /// Why.
     pub reason: RemovedReason,
     /// Their map.
-    pub map: Arc<MapName>,
+    pub map: &'a MapName,
 }
 
 /// Why series are no more.
@@ -189,15 +167,15 @@ pub struct Sync {
 
 /// Something is missing from this watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
+pub struct Loss<'a> {
     /// What kind of thing.
     pub source: LossSource,
     /// How many series (limit) or sweeps (read error).
     pub count: u64,
     /// Where.
-    pub map: Arc<MapName>,
+    pub map: &'a MapName,
     /// For people.
-    pub detail: String,
+    pub detail: &'a str,
 }
 
 /// What kind of thing is missing.
@@ -207,89 +185,4 @@ pub enum LossSource {
     ReadError,
     /// More series than the watch or the agent may follow. Said when the number changes.
     Limit,
-}
-
-/// Why a watch was refused or ended.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum WatchError {
-    /// Nothing to watch.
-    #[error("a watch needs at least one selector")]
-    NoSelector,
-    /// Out of bounds.
-    #[error("watch interval {asked:?} is outside {min:?} to {max:?}")]
-    Interval {
-        /// What was asked for.
-        asked: Duration,
-        /// The shortest.
-        min: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// A heartbeat that would never pass.
-    #[error("watch heartbeat must be longer than 0")]
-    ZeroHeartbeat,
-    /// A part of the request is too long.
-    #[error("a watch has {count} {what}, at most {max} are allowed")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many.
-        count: usize,
-        /// The most there may be.
-        max: usize,
-    },
-    /// A matcher without a label's name.
-    #[error("a label matcher of selector {map} names no label")]
-    UnnamedLabel {
-        /// The selector's pattern.
-        map: MapGlob,
-    },
-    /// A matcher that could not match.
-    #[error("the matcher for label {label:?} of selector {map} lists no values")]
-    NoLabelValues {
-        /// The selector's pattern.
-        map: MapGlob,
-        /// The label.
-        label: String,
-    },
-    /// A selector names a map, not a pattern, that has nothing to watch.
-    #[error("map {map} has no counters: {why}")]
-    NoCounters {
-        /// The map.
-        map: MapName,
-        /// Why not.
-        why: String,
-    },
-    /// A selector names a map, not a pattern, and a field that this map does not have.
-    #[error("map {map} has no number {field:?}; it has {has}")]
-    NoSuchField {
-        /// The map.
-        map: MapName,
-        /// What was asked for.
-        field: String,
-        /// The fields there are, for people.
-        has: String,
-    },
-    /// A selector names a map, not a pattern, and a label that this map's keys do not have.
-    #[error("map {map} has no label {label:?}; it has {has}")]
-    NoSuchLabel {
-        /// The map.
-        map: MapName,
-        /// What was asked for.
-        label: String,
-        /// The labels there are, for people.
-        has: String,
-    },
-    /// The agent's limit.
-    #[error("the agent serves {limit} watches at a time and has them all")]
-    TooManyWatches {
-        /// The limit.
-        limit: usize,
-    },
-    /// A name to resolve a label by, without a label.
-    #[error("a label to resolve has no name")]
-    UnnamedResolution,
-    /// The agent is going down.
-    #[error("the agent is stopping")]
-    Stopping,
 }

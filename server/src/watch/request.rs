@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bpfgate_proto::name::MapGlob;
 
+use super::error::WatchError;
 use super::hub::WatchLimits;
-use super::message::WatchError;
 use super::source::HostName;
 use super::tiers::GRID;
 
@@ -18,11 +18,15 @@ pub const INTERVAL_MAX: Duration = Duration::from_hours(1);
 /// The interval where none is asked for.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Every changed key is held against every selector, so their number is bounded.
+/// Every changed key is held against every selector, so their number is bounded, and that of all
+/// they list: a watch pays for its terms, but their work is everybody's time.
 const SELECTORS_MAX: usize = 64;
 const MATCHERS_MAX: usize = 16;
+const ALL_MATCHERS_MAX: usize = 128;
 const VALUES_MAX: usize = 1024;
+const ALL_VALUES_MAX: usize = 8192;
 const FIELDS_MAX: usize = 256;
+const ALL_FIELDS_MAX: usize = 1024;
 const RESOLUTIONS_MAX: usize = 64;
 
 /// Which counters to follow, and how.
@@ -101,8 +105,14 @@ pub enum CpuMode {
 
 impl LabelMatcher {
     /// Whether it takes a label that goes by any of these.
-    pub(super) fn matches<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> bool {
-        values.any(|value| self.values.contains(value)) == (self.op == MatchOp::In)
+    pub(super) fn matches(&self, values: &[&str]) -> bool {
+        values.iter().any(|value| self.values.contains(*value)) == (self.op == MatchOp::In)
+    }
+
+    /// A label of more bytes is none of its values.
+    pub(super) fn longest(&self) -> usize {
+        // What a text has at most is known better for some than for others.
+        self.values.iter().map(String::len).max().unwrap_or(0) + 1024
     }
 }
 
@@ -149,6 +159,23 @@ pub(super) struct Terms {
     pub(super) resolve_declared: bool,
 }
 
+impl Terms {
+    /// What they take.
+    pub(super) fn cost(&self) -> usize {
+        /// A text beside its bytes, in the list and in its allocation.
+        const TEXT: usize = 64;
+        let text = |text: &String| text.len() + TEXT;
+        let matcher =
+            |it: &LabelMatcher| text(&it.label) + it.values.iter().map(text).sum::<usize>();
+        let selector = |it: &Selector| {
+            let fields = it.fields.iter().map(text).sum::<usize>();
+            2 * TEXT + it.labels.iter().map(matcher).sum::<usize>() + fields
+        };
+        let resolve = self.resolve.iter().map(|(label, _)| text(label));
+        self.selectors.iter().map(selector).sum::<usize>() + resolve.sum::<usize>()
+    }
+}
+
 /// Terms that any number of watches have in common.
 #[derive(Debug)]
 pub(super) struct Granted {
@@ -183,6 +210,11 @@ impl Terms {
         }
         at_most(SELECTORS_MAX, selectors.len(), "selectors")?;
         selectors.iter().try_for_each(check_selector)?;
+        let matchers = || selectors.iter().flat_map(|it| &it.labels);
+        at_most(ALL_MATCHERS_MAX, matchers().count(), "label matchers")?;
+        let values = matchers().map(|it| it.values.len()).sum();
+        at_most(ALL_VALUES_MAX, values, "values in label matchers")?;
+        at_most(ALL_FIELDS_MAX, selectors.iter().map(|it| it.fields.len()).sum(), "fields")?;
         let interval = interval.unwrap_or(INTERVAL_DEFAULT);
         if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
             let (min, max) = (INTERVAL_MIN, INTERVAL_MAX);
@@ -239,6 +271,14 @@ mod tests {
         LabelMatcher { label: label.to_owned(), op: MatchOp::In, values }
     }
 
+    fn with(matchers: usize, values: usize, fields: usize) -> Selector {
+        Selector {
+            labels: vec![matcher("key", values); matchers],
+            fields: vec![String::new(); fields],
+            ..Selector::all_of("o/*".parse().unwrap())
+        }
+    }
+
     #[test]
     fn absent_terms_get_defaults() {
         let limits = WatchLimits::default();
@@ -273,13 +313,16 @@ mod tests {
     #[test]
     fn requests_that_cannot_work_say_why() {
         type Change = fn(&mut WatchRequest);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 12] = [
             (|r| r.selectors.clear(), "at least one selector"),
             (|r| r.selectors = vec![r.selectors[0].clone(); 65], "65 selectors, at most 64"),
             (|r| r.heartbeat = Some(Duration::ZERO), "longer than 0"),
             (|r| r.selectors[0].labels.push(matcher("", 1)), "selector o/* names no label"),
             (|r| r.selectors[0].labels.push(matcher("dport", 0)), "\"dport\" of selector o/*"),
             (|r| r.selectors[0].labels.push(matcher("dport", 1025)), "1025 values"),
+            (|r| r.selectors = vec![with(9, 1, 0); 15], "135 label matchers, at most 128"),
+            (|r| r.selectors = vec![with(1, 1000, 0); 9], "9000 values in label matchers"),
+            (|r| r.selectors = vec![with(0, 0, 250); 5], "1250 fields, at most 1024"),
             (|r| r.resolve = vec![(String::new(), None)], "resolve has no name"),
             (|r| r.resolve = vec![("uid".into(), None); 65], "65 labels to resolve"),
             (|r| r.selectors[0].fields = vec![String::new(); 257], "257 fields"),

@@ -121,6 +121,16 @@ pub enum HostName {
     Address,
 }
 
+impl HostName {
+    /// What a number stands for may change, so that a series keeps the name it had at first.
+    pub(super) fn is_kept(self) -> bool {
+        match self {
+            Self::Interface | Self::Cgroup | Self::User => true,
+            Self::Syscall | Self::Protocol | Self::Address => false,
+        }
+    }
+}
+
 /// Whether a path names a field or something within it: `rx` covers `rx.bytes` and `rx[2]`,
 /// `slots[].bytes` that field of every element.
 pub(super) fn covers(path: &str, leaf: &str) -> bool {

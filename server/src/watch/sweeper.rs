@@ -10,16 +10,30 @@ use tracing::{info, warn};
 
 use super::feed::Feed;
 use super::hub::{Hub, bumped};
-use super::pass::{Delta, Pass, Wanted};
+use super::pass::{Found, Pass, Wanted};
 use super::source::CounterSource;
-use super::table::Span;
+use super::version::Span;
 
-/// Sweeps whenever a tick is due, until it is stopped.
+/// Sweeps whenever a tick is due, until it is stopped; then puts away what nobody needs.
 pub(super) async fn run(
     hub: Arc<Hub>,
     feed: Arc<Feed>,
     source: Arc<dyn CounterSource>,
     stop: CancellationToken,
+) {
+    sweep_on(&hub, &feed, source, &stop).await;
+    // The last sweep may still run.
+    let mut pass = feed.pass.clone().lock_owned().await;
+    let rest = tokio::task::spawn_blocking(move || feed.rest(&mut pass, hub.remembering()));
+    // An error is the runtime going down.
+    let _ = rest.await;
+}
+
+async fn sweep_on(
+    hub: &Arc<Hub>,
+    feed: &Arc<Feed>,
+    source: Arc<dyn CounterSource>,
+    stop: &CancellationToken,
 ) {
     let mut changed = hub.changed();
     loop {
@@ -55,9 +69,6 @@ pub(super) async fn run(
             // Panics are caught inside, so an error is the runtime going down.
             swept = sweep => if swept.is_err() { return },
         }
-        if feed.state().table.left_out > 0 {
-            hub.make_room();
-        }
     }
 }
 
@@ -66,16 +77,16 @@ pub(super) async fn run(
 fn sweep(source: &dyn CounterSource, feed: &Feed, pass: &mut Pass) {
     let started = Instant::now();
     let begin = SystemTime::now();
-    let (delta, outcome) = read(source, pass, begin, &feed.wanted());
+    let (found, outcome) = read(source, pass, begin, &feed.wanted());
     let end = SystemTime::now();
     let map = &feed.key.map;
-    let failed = feed.state().table.trouble.is_some();
+    let failed = feed.state().version.trouble.is_some();
     match &outcome {
         Err(why) if !failed => warn!(%map, %why, "map could not be swept"),
         Ok(_) if failed => info!(%map, "map can be swept again"),
         _ => {}
     }
-    feed.publish((delta, pass.series()), Span { begin, end, begun: started }, outcome);
+    feed.publish(found, Span { begin, end, begun: started }, outcome);
 }
 
 fn read(
@@ -83,7 +94,7 @@ fn read(
     pass: &mut Pass,
     begin: SystemTime,
     wanted: &Wanted,
-) -> (Delta, Result<bool, Arc<str>>) {
+) -> (Found, Result<bool, Arc<str>>) {
     // Each visit leaves the pass whole, so what was read before a panic counts.
     let read = catch_unwind(AssertUnwindSafe(|| {
         pass.start(begin, wanted);
@@ -91,5 +102,10 @@ fn read(
     }));
     let outcome = read.unwrap_or_else(|_| Err("reading it panicked".to_owned()));
     let outcome = outcome.map_err(Arc::from);
-    (pass.finish(outcome == Ok(true)), outcome)
+    let found = pass.finish(outcome == Ok(true));
+    let outcome = match &found.short {
+        Some(short) if outcome.is_ok() => Err(short.to_string().into()),
+        _ => outcome,
+    };
+    (found, outcome)
 }

@@ -1,18 +1,20 @@
 //! What one watch takes of one map, and how far it has been told.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::choice::Choice;
+use super::error::WatchError;
 use super::feed::{Feed, State, Subscriber};
-use super::message::{Told, WatchMessage};
-use super::parcel::{Parcel, ParcelKey};
+use super::message::{RemovedReason, Wire};
+use super::page::{Page, Size, Tick};
+use super::parcel::{Bytes, Parcel, ParcelKey};
 use super::request::Granted;
-use super::table::{Mode, Table};
-use super::telling::{Followed, Telling, removed};
-use super::tiers::Tier;
+use super::telling::{Followed, Listener, Telling};
+use super::told::Told;
+use super::version::Span;
+use crate::ledger::{Account, Charge};
 
 /// A watch's place in one map.
 pub(super) struct View {
@@ -22,8 +24,10 @@ pub(super) struct View {
     pub(super) initial: bool,
     choice: Choice,
     joined: Instant,
+    /// The last sweep that was delivered; 0 before the first, or to begin anew.
+    cursor: u32,
     /// The last sweep that was delivered; 0 before the first.
-    cursor: u64,
+    known: u32,
     /// The same, counted at the watch's interval.
     number: u64,
     /// When every series was last sent.
@@ -33,17 +37,24 @@ pub(super) struct View {
     series: usize,
     /// Series left out, as last reported.
     left_out: u64,
+    telling: Option<Telling>,
+    /// For all this.
+    _charge: Charge,
+    /// For the list of what is followed, where that is not all.
+    listed: Charge,
 }
 
 /// What came of asking for news.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Delivery {
     /// Nothing new.
     Nothing,
-    /// Messages were added.
-    Some,
-    /// The map is gone and everything was said.
-    End,
+    /// This, and the rest when asked again.
+    Page(Option<Told>),
+    /// This, and with it all that is known now.
+    Last(Option<Told>),
+    /// This, with which everything was said about a map that is gone.
+    End(Option<Told>),
 }
 
 /// How many series a watch follows, over all its maps.
@@ -52,8 +63,25 @@ pub(super) struct Following {
     pub(super) max: usize,
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) granted: &'a Arc<Granted>,
+    pub(super) wire: &'a dyn Wire,
+    pub(super) size: Size,
+    pub(super) account: &'a Account,
+}
+
 impl View {
-    pub(super) fn new(feed: Arc<Feed>, subscriber: Arc<Subscriber>, choice: Choice) -> Self {
+    /// What one takes beside its choice.
+    pub(super) const COST: usize = 1024;
+
+    pub(super) fn new(
+        feed: Arc<Feed>,
+        subscriber: Arc<Subscriber>,
+        choice: Choice,
+        charge: Charge,
+    ) -> Self {
         let joined = Instant::now();
         Self {
             feed,
@@ -62,136 +90,177 @@ impl View {
             choice,
             joined,
             cursor: 0,
+            known: 0,
             number: 0,
             resent: joined,
             followed: Followed::All,
             series: 0,
             left_out: 0,
+            telling: None,
+            listed: charge.account().empty(),
+            _charge: charge,
         }
     }
 
-    /// Adds what is new since the last time.
+    /// Something was told in part.
+    pub(super) fn is_open(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// The next page of what is new since the last time.
     pub(super) fn deliver(
         &mut self,
-        granted: &Arc<Granted>,
+        asking: Asking<'_>,
         following: &mut Following,
-        out: &mut VecDeque<Arc<Told>>,
-    ) -> Delivery {
-        let feed = self.feed.clone();
-        let state = feed.state();
-        let Some(tier) = self.news(&state) else {
-            if state.table.gone {
-                self.remove_all(granted, &state.table, following, out);
-                return Delivery::End;
+    ) -> Result<Delivery, WatchError> {
+        // What a page takes at most, before anything is begun.
+        let mut charge = None;
+        if self.telling.is_none() {
+            let feed = self.feed.clone();
+            let state = feed.state();
+            let news = self.news(&state);
+            if news.is_none() && !state.gone {
+                return Ok(Delivery::Nothing);
             }
-            return Delivery::Nothing;
-        };
-        let terms = &granted.terms;
-        let full = self.cursor == 0
-            || terms.resend.is_some_and(|every| self.resent.elapsed() + terms.interval > every);
-        let shared = matches!(self.followed, Followed::All);
-        let all = shared.then(|| {
-            let Self { cursor, number, .. } = *self;
-            let key = ParcelKey { terms: granted.id, cursor, number, full };
-            let everything = || self.tell(granted, &state.table, tier, full, usize::MAX).0;
-            feed.parcels.take(key, granted.sharers(), everything)
-        });
-        let others = following.series - self.series;
-        let fits = |parcel: &Arc<Parcel>| {
-            others + self.series - parcel.removed + parcel.added <= following.max
-        };
-        let (parcel, followed) = if let Some(all) = all.filter(fits) {
-            (all, Followed::All)
-        } else {
-            let room = following.max - others;
-            let (parcel, followed) = self.tell(granted, &state.table, tier, full, room);
-            (Arc::new(parcel), followed)
-        };
-        out.extend(parcel.messages.iter().cloned());
-        self.series = self.series - parcel.removed + parcel.added;
-        following.series = others + self.series;
-        self.left_out = parcel.left_out;
-        self.followed = followed;
-        if full {
-            self.resent = Instant::now();
+            let charge = charge.insert(asking.account.charge(asking.size.cost as u64)?);
+            let Some(place) = Telling::begin(&state.version, self.subscriber.mode, self.cursor)
+            else {
+                following.series -= self.series;
+                (self.series, self.cursor, self.followed) = (0, 0, Followed::All);
+                let mut page = Page::new(asking.wire, &self.feed.key.map, asking.size);
+                page.all_removed(RemovedReason::Limit);
+                return Ok(Delivery::Page(Some(Told::new(page.into_bytes(), charge)?)));
+            };
+            let terms = &asking.granted.terms;
+            let full = self.cursor == 0
+                || terms.resend.is_some_and(|every| self.resent.elapsed() + terms.interval > every);
+            let (version, hold) = (state.version.clone(), None);
+            let (cursor, known, left_out) = (self.cursor, self.known, 0);
+            // From now on it need not be kept for this watch what went before.
+            self.subscriber.given(version.sweep);
+            self.telling =
+                Some(Telling { version, news, cursor, known, full, place, left_out, hold });
         }
-        self.cursor = state.table.sweep;
-        self.number = tier.number;
-        self.subscriber.given(self.cursor);
-        Delivery::Some
-    }
-
-    /// The interval's state, if a sweep at it is new to this watch.
-    fn news<'a>(&self, state: &'a State) -> Option<&'a Tier> {
-        let State { table, tiers } = state;
-        let tier = tiers.get(self.subscriber.interval).filter(|tier| tier.number > self.number)?;
-        let span = table.span?;
-        let places: Vec<usize> = self.choice.places().collect();
-        // A snapshot from before the watch will do while it is no older than the interval.
-        let first = || {
-            span.begun + self.subscriber.interval >= self.joined
-                && table.has(self.subscriber.mode, &places)
+        let charge = match charge {
+            Some(charge) => charge,
+            None => asking.account.charge(asking.size.cost as u64)?,
         };
-        (self.cursor > 0 || first()).then_some(tier)
+        self.page(asking, following, charge)
     }
 
-    /// What there is to tell, with room for so many series of this map, and which keys are then
-    /// followed if not all.
-    fn tell(
-        &self,
-        granted: &Granted,
-        table: &Table,
-        tier: &Tier,
-        full: bool,
-        room: usize,
-    ) -> (Parcel, Followed) {
-        let mut telling = Telling::new(&self.feed, &granted.terms, &self.choice, table);
-        let mode = table.mode(self.subscriber.mode);
-        let lost = telling.removals(mode, self.cursor, self.series, self.followed.clone());
-        let (cursor, followed) = match lost {
-            Some(followed) => (self.cursor, followed),
-            None => (0, Followed::All),
-        };
-        let full = full || cursor == 0;
-        let room = room.saturating_sub(self.series - telling.removed);
-        let (listed, followed, left_out) = telling.values(mode, cursor, full, room, followed);
-        let slots = self.feed.layout.slots(self.subscriber.mode) as u64;
-        let refused = if let Mode::Refused(series) = mode { *series } else { 0 };
-        let left_out = left_out + refused + table.left_out * slots;
-        telling.limit(left_out, self.left_out);
-        telling.trouble(self.cursor);
-        telling.batch(listed, tier, self.number);
-        let Telling { out, added, removed, .. } = telling;
-        let messages = out.into_iter().map(|message| Arc::new(Told::new(message))).collect();
-        (Parcel { messages, added, removed, left_out }, followed)
-    }
-
-    fn remove_all(
+    /// The page at hand, all of whose making is paid for.
+    fn page(
         &mut self,
-        granted: &Granted,
-        table: &Table,
+        asking: Asking<'_>,
         following: &mut Following,
-        out: &mut VecDeque<Arc<Told>>,
-    ) {
-        // Other intervals' sweeps may have found keys gone that this watch was not told of.
-        let mut telling = Telling::new(&self.feed, &granted.terms, &self.choice, table);
-        let mode = table.mode(self.subscriber.mode);
-        let followed = telling.removals(mode, self.cursor, self.series, self.followed.clone());
-        let mut refs = Vec::new();
-        if let (Some(numbers), Some(followed)) = (mode.numbers(), followed) {
-            let mut slots = Vec::new();
-            for (_, entry) in table.entries(None) {
-                let first = entry.refs[self.subscriber.mode.index()];
-                if followed.has((numbers, entry, first), self.cursor) {
-                    self.choice.slots(&granted.terms, entry, &mut slots);
-                    refs.extend(slots.iter().map(|slot| first + *slot as u64));
+        mut charge: Charge,
+    ) -> Result<Delivery, WatchError> {
+        let Some(mut telling) = self.telling.take() else { return Ok(Delivery::Nothing) };
+        let others = following.series - self.series;
+        let room = following.max - others;
+        let listener = Listener {
+            feed: &self.feed,
+            terms: &asking.granted.terms,
+            choice: &self.choice,
+            wire: asking.wire,
+            size: asking.size,
+            series: self.series,
+            room: usize::MAX,
+            left_out: self.left_out,
+        };
+        let mut followed = self.followed.clone();
+        let shared = matches!(followed, Followed::All).then(|| {
+            let number = telling.news.map_or(0, |(_, tick)| tick.before);
+            let key = ParcelKey {
+                terms: asking.granted.id,
+                sweep: telling.version.sweep,
+                cursor: telling.cursor,
+                known: telling.known,
+                before: if telling.news.is_some() { number } else { u64::MAX },
+                full: telling.full,
+                place: telling.place,
+                left_out: (self.left_out, telling.left_out),
+            };
+            let sharers = asking.granted.sharers();
+            self.feed.parcels.take(key, sharers, || {
+                let chunk = telling.step(listener, &mut Followed::All);
+                let kept = sharers > 1 && key.is_told_to_all();
+                let kept = kept.then(|| charge.split(chunk.bytes.len() as u64));
+                Parcel::new(chunk, kept)
+            })
+        });
+        let fits = |parcel: &Arc<Parcel>| {
+            parcel.left_out == 0 && self.series - parcel.removed + parcel.added <= room
+        };
+        let parcel = if let Some(parcel) = shared.filter(fits) {
+            parcel
+        } else {
+            let cost = Followed::cost(telling.version.len()) as u64;
+            if self.listed.bytes() < cost
+                && let Err(exhausted) = self.listed.resize(cost)
+            {
+                if telling.hold.is_some() {
+                    self.telling = Some(telling);
+                } else {
+                    self.subscriber.not_given(self.known);
+                }
+                return Err(exhausted.into());
+            }
+            Arc::new(Parcel::new(telling.step(Listener { room, ..listener }, &mut followed), None))
+        };
+        if parcel.next.is_some() && telling.hold.is_none() {
+            match telling.version.hold(asking.account) {
+                Ok(hold) => telling.hold = Some(hold),
+                Err(exhausted) => {
+                    // Nothing of it was told yet: the next sweep has it all.
+                    self.subscriber.not_given(self.known);
+                    return Err(exhausted.into());
                 }
             }
         }
-        following.series -= self.series;
-        self.series = 0;
-        let all = removed(refs, self.feed.map_removed(), &self.feed.key.map);
-        let all = telling.out.into_iter().chain(all.map(WatchMessage::Removed));
-        out.extend(all.map(|message| Arc::new(Told::new(message))));
+        let bytes = Some(parcel.clone()).filter(|parcel| !parcel.bytes.is_empty()).map(Bytes);
+        let told = bytes.map(|bytes| Told::new(bytes, &mut charge)).transpose()?;
+        self.series = self.series - parcel.removed + parcel.added;
+        following.series = others + self.series;
+        self.followed = followed;
+        if let Some(place) = parcel.next {
+            telling.left_out += parcel.left_out;
+            self.telling = Some(Telling { place, ..telling });
+            return Ok(Delivery::Page(told));
+        }
+        let left_out =
+            telling.left_out(self.feed.layout.mode(asking.granted.terms.cpu), parcel.left_out);
+        let Some((_, tick)) = telling.news else { return Ok(Delivery::End(told)) };
+        self.left_out = left_out;
+        if telling.left_out + parcel.left_out == 0 {
+            self.followed = Followed::All;
+            self.listed.shrink(0);
+        }
+        if telling.full {
+            self.resent = Instant::now();
+        }
+        self.cursor = telling.version.sweep;
+        self.known = self.cursor;
+        self.number = tick.number;
+        Ok(Delivery::Last(told))
+    }
+
+    /// The sweep that is new to this watch, if there is one at its interval.
+    fn news(&self, state: &State) -> Option<(Span, Tick)> {
+        let tier = state.tiers.get(self.subscriber.interval);
+        let tier = tier.filter(|tier| tier.number > self.number)?;
+        let span = state.span?;
+        // A snapshot from before the watch will do while it is no older than the interval.
+        let first = || {
+            span.begun + self.subscriber.interval >= self.joined
+                && state.version.has(self.subscriber.mode, self.choice.places())
+        };
+        let tick = Tick {
+            number: tier.number,
+            before: self.number,
+            achieved: tier.achieved,
+            lag: tier.lag,
+        };
+        (self.number > 0 || first()).then_some((span, tick))
     }
 }

@@ -23,11 +23,19 @@ pub(crate) struct Agent {
 impl Agent {
     /// With everything as it comes, log included; it is there when this returns.
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with a configuration.
+    pub(crate) async fn start_with(config: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("bpfgate-bench.").tempdir()?;
         let endpoint = format!("unix:{}/bpfgate.sock", directory.path().display());
         let log = std::fs::File::create(directory.path().join("log"))?;
+        let settings = directory.path().join("bpfgated.toml");
+        std::fs::write(&settings, config)?;
         let mut command = Command::new(binary("bpfgated")?);
         command.arg("--runtime-dir").arg(directory.path()).stderr(log);
+        command.arg("--config").arg(settings);
         let process = Process::start(&mut command)?;
         let client = until(async || Client::connect(&endpoint).await).await?;
         Ok(Self { process, client, endpoint, _directory: directory })

@@ -8,7 +8,8 @@
 //! - [`iterate`]: a whole map, beside the raw system call and bpftool
 //! - [`codec`]: bytes to JSON, and a whole map as JSON beside bpftool
 //! - [`update`]: many entries into a map, beside the raw system call
-//! - [`watch`]: many watchers of one map, and ([`shared`]) what they cost beside one
+//! - [`watch`]: many watchers of one map, and ([`shared`]) what they cost beside one;
+//!   of a large map alone ([`snapshot`]): how soon it is there and what it takes
 //! - [`events`]: records of a ring buffer, beside a reader that has it to itself
 //! - [`memory`]: what an idle agent and idle watchers take
 //!
@@ -27,6 +28,7 @@ mod process;
 mod report;
 mod rounds;
 mod shared;
+mod snapshot;
 mod update;
 mod watch;
 
@@ -104,6 +106,7 @@ async fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wanted("watch") {
         watch::measure(report).await.context("watch")?;
+        snapshot::measure(report).await.context("snapshot")?;
     }
     if wanted("events") {
         events::measure(report).await.context("events")?;

@@ -25,6 +25,11 @@ impl Process {
         self.status("VmRSS:")
     }
 
+    /// Of these, bytes that are its own: no files, nothing that it shares with others.
+    pub(crate) fn anonymous(&self) -> Result<u64> {
+        self.status("RssAnon:")
+    }
+
     /// Most bytes in memory since [`Self::reset_peak`].
     pub(crate) fn peak(&self) -> Result<u64> {
         self.status("VmHWM:")

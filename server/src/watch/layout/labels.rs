@@ -3,22 +3,18 @@
 //! Without a schema a key is the label "key", a decimal index in an array and "hex:…" elsewhere, as
 //! is one of more fields than anyone would tell apart.
 
-use std::sync::Arc;
-
 use bpfgate_proto::value::{Leaf, Plan};
 
 use super::{compile, is_padding, word};
-use crate::watch::message::Label;
 use crate::watch::source::{CounterSource, HostName, KeyLife, covered};
 
-/// A key of more fields than this is one label: the labels of every series are kept.
+/// A key of more fields than this is one label: every series tells all of them.
 const LABELS_MAX: usize = 64;
 
 /// How to read a map's keys.
 pub(super) struct Labels {
-    plan: Plan,
-    /// Name of each leaf; `None` for padding.
-    names: Vec<Option<Arc<str>>>,
+    /// By name; without the padding.
+    named: Vec<(Box<str>, Leaf)>,
     /// The bytes are a `u32` and nothing says how to show it.
     index: bool,
     /// What was declared of them, by label.
@@ -39,9 +35,9 @@ impl Labels {
             "cpu" if source.cpus().is_some() => Some("key.cpu".into()),
             path => Some(path.into()),
         };
-        let names = plan.leaves().iter().map(name).collect();
+        let named = plan.leaves().iter().filter_map(|leaf| Some((name(leaf)?, leaf.clone())));
+        let mut labels = Self { named: named.collect(), index, declared: Vec::new() };
         let mut declared = Vec::new();
-        let mut labels = Self { plan, names, index, declared: Vec::new() };
         for (at, label) in labels.names().enumerate() {
             let mut said = source.host_names().iter();
             let what = said.find(|(name, _)| covered(name, label) == Some(label));
@@ -53,40 +49,50 @@ impl Labels {
 
     /// None at all, for a map whose entries are one series.
     pub(super) fn none() -> Self {
-        let plan = Plan::opaque(0);
-        let names = plan.leaves().iter().map(|_| None).collect();
-        Self { plan, names, index: false, declared: Vec::new() }
+        Self { named: Vec::new(), index: false, declared: Vec::new() }
     }
 
-    /// What tells this key's series from others.
-    pub(super) fn text(&self, key: &[u8]) -> Box<[Label]> {
-        let text = |leaf: &Leaf| if self.index { word(key).to_string() } else { leaf.text(key) };
-        let label = |(name, leaf)| Label { name: Arc::clone(name), value: text(leaf).into() };
-        self.named().map(label).collect()
+    pub(super) fn count(&self) -> usize {
+        self.named.len()
+    }
+
+    pub(super) fn name(&self, at: usize) -> &str {
+        &self.named[at].0
+    }
+
+    /// Appends a label's text.
+    pub(super) fn append(&self, at: usize, key: &[u8], out: &mut String) {
+        if self.index {
+            out.push_str(&word(key).to_string());
+        } else {
+            self.named[at].1.append_text(key, out);
+        }
+    }
+
+    /// What that has at most, in bytes.
+    pub(super) fn bytes(&self, at: usize, key: &[u8]) -> usize {
+        /// A `u32` in digits.
+        const INDEX: usize = 10;
+        if self.index { INDEX } else { self.named[at].1.text_bytes(key) }
     }
 
     /// The labels of each key.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.named().map(|(name, _)| &**name)
+        self.named.iter().map(|(name, _)| &**name)
     }
 
     /// Where a label stands among those of each key.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
-        self.named().position(|(label, _)| **label == *name)
+        self.names().position(|label| label == name)
     }
 
     /// A label's bytes in a key, and the number they are.
     pub(super) fn number<'a>(&self, key: &'a [u8], at: usize) -> (&'a [u8], u64) {
-        let Some((_, leaf)) = self.named().nth(at) else { return (&[], 0) };
+        let (_, leaf) = &self.named[at];
         (leaf.bytes(key), leaf.read(key))
     }
 
     pub(super) fn declared(&self) -> &[(usize, HostName)] {
         &self.declared
-    }
-
-    fn named(&self) -> impl Iterator<Item = (&Arc<str>, &Leaf)> {
-        let named = self.names.iter().zip(self.plan.leaves());
-        named.filter_map(|(name, leaf)| Some((name.as_ref()?, leaf)))
     }
 }

@@ -4,29 +4,27 @@
 //! Without a schema a value of 1, 2, 4 or 8 bytes is one unsigned number without a name, and any
 //! other of whole 64-bit words is the numbers "0", "1", ….
 //!
-//! Each key has `slots` series; a series is one cell, a histogram's one for each of its slots.
+//! Each key has `slots` series, of one number each but for histograms, which have one for each slot.
 
 mod labels;
 mod numbers;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use bpfgate_proto::value::{Leaf, Plan, Type};
 
 use self::labels::Labels;
 use self::numbers::Reader;
 pub(super) use self::numbers::{Number, listed};
-use super::message::Label;
 use super::request::CpuMode;
 use super::source::{CounterSource, HostName};
 
 /// How to read one map's entries.
 pub(super) struct Layout {
+    /// Bytes of a key; none where all entries are one.
+    key: usize,
     labels: Labels,
     numbers: Vec<Number>,
-    /// Where each number's cells begin, and how many there are.
-    cells: Vec<usize>,
     reader: Reader,
     /// 1 for a map that is not per-CPU.
     cpus: usize,
@@ -49,15 +47,14 @@ impl Layout {
         let whole = numbers::is_whole(&reader, source).then(|| source.entries_max());
         let numbers = numbers::numbers(&reader, source, whole.map(|_| cpus * stride))?;
         let labels = if whole.is_some() { Labels::none() } else { Labels::of(source) };
-        let count = |end: &mut usize, number: &Number| {
-            let begin = *end;
-            *end += number.cells.len();
-            Some(begin)
-        };
-        let all = numbers.iter().map(|number| number.cells.len()).sum();
-        let cells = numbers.iter().scan(0, count).chain([all]).collect();
         let per_cpu = source.cpus().is_some();
-        Ok(Self { labels, numbers, cells, reader, cpus, stride, per_cpu, whole })
+        let key = if whole.is_some() { 0 } else { source.key_size() };
+        Ok(Self { key, labels, numbers, reader, cpus, stride, per_cpu, whole })
+    }
+
+    /// The bytes of a key.
+    pub(super) fn key_bytes(&self) -> usize {
+        self.key
     }
 
     /// The bytes of one entry's value, of all CPUs where it is per-CPU.
@@ -85,11 +82,6 @@ impl Layout {
         self.numbers.len() * self.copies(mode)
     }
 
-    /// Numbers of one key's series.
-    pub(super) fn cells(&self, mode: CpuMode) -> usize {
-        self.cells[self.numbers.len()] * self.copies(mode)
-    }
-
     fn copies(&self, mode: CpuMode) -> usize {
         match mode {
             CpuMode::Sum => 1,
@@ -103,17 +95,6 @@ impl Layout {
             CpuMode::Sum => (&self.numbers[slot], None),
             CpuMode::Each => (&self.numbers[slot / self.cpus], Some(slot % self.cpus)),
         }
-    }
-
-    /// A slot's cells among those of its key.
-    pub(super) fn slot_cells(&self, mode: CpuMode, slot: usize) -> Range<usize> {
-        let (number, copy) = match mode {
-            CpuMode::Sum => (slot, 0),
-            CpuMode::Each => (slot / self.cpus, slot % self.cpus),
-        };
-        let (begin, count) = (self.cells[number], self.numbers[number].cells.len());
-        let first = begin * self.copies(mode) + copy * count;
-        first..first + count
     }
 
     /// A slot's numbers in `bytes`, which are [`value_bytes`](Self::value_bytes) long, one for each
@@ -143,9 +124,55 @@ impl Layout {
         }
     }
 
-    /// What tells this key's series from others.
-    pub(super) fn labels(&self, key: &[u8]) -> Box<[Label]> {
-        self.labels.text(key)
+    /// Slots whose numbers are not what they were, and those of them that began anew.
+    pub(super) fn compare(
+        &self,
+        mode: CpuMode,
+        known: &[u8],
+        value: &[u8],
+        changed: &mut Vec<usize>,
+        back: &mut Vec<usize>,
+    ) {
+        for slot in 0..self.slots(mode) {
+            let (number, _) = self.slot(mode, slot);
+            let mut differs = false;
+            let mut less = false;
+            for (was, now) in self.read(mode, slot, known).zip(self.read(mode, slot, value)) {
+                differs |= was != now;
+                less |=
+                    if number.signed { now.cast_signed() < was.cast_signed() } else { now < was };
+            }
+            if differs {
+                changed.push(slot);
+            }
+            if less && number.kind.grows() {
+                back.push(slot);
+            }
+        }
+    }
+
+    /// How many numbers a value has, those of a histogram taken for one.
+    pub(super) fn numbers(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// How many labels a key has.
+    pub(super) fn labels(&self) -> usize {
+        self.labels.count()
+    }
+
+    pub(super) fn label_name(&self, label: usize) -> &str {
+        self.labels.name(label)
+    }
+
+    /// Appends what a key's label says.
+    pub(super) fn append_label(&self, label: usize, key: &[u8], out: &mut String) {
+        self.labels.append(label, key, out);
+    }
+
+    /// What that has at most, in bytes.
+    pub(super) fn label_bytes(&self, label: usize, key: &[u8]) -> usize {
+        self.labels.bytes(label, key)
     }
 
     /// Names of all labels, for a watch that asks for this mode.

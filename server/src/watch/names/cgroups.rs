@@ -12,6 +12,8 @@ use super::Source;
 
 /// Directories that are looked at. A host with more has those without names that come last.
 const MOST: usize = 65_536;
+/// Bytes of their names likewise.
+const MOST_BYTES: usize = 8 << 20;
 
 /// The cgroups that there are.
 #[derive(Default)]
@@ -42,15 +44,17 @@ fn mount_point(mounts: &[u8]) -> Option<PathBuf> {
 fn walk(root: &Path) -> HashMap<u64, Arc<str>> {
     let mut found = HashMap::new();
     let mut level = vec![root.to_owned()];
+    let mut bytes = 0;
     while !level.is_empty() {
         let mut next = Vec::new();
         for directory in level {
-            if found.len() >= MOST {
+            if found.len() >= MOST || bytes >= MOST_BYTES {
                 return found;
             }
             // It may be gone meanwhile.
             let Ok(about) = fs::symlink_metadata(&directory) else { continue };
             let inside = directory.strip_prefix(root).unwrap_or(&directory);
+            bytes += inside.as_os_str().len() + 1;
             found.insert(about.ino(), format!("/{}", inside.display()).into());
             let children = fs::read_dir(&directory).into_iter().flatten().flatten();
             let is_cgroup =

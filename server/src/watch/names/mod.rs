@@ -7,15 +7,18 @@ mod cgroups;
 mod protocols;
 mod users;
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use self::cgroups::Cgroups;
 use self::users::Users;
+use super::purse::Purse;
 use super::source::HostName;
 
 /// Numbers to names, as far as this host knows them.
@@ -36,8 +39,8 @@ impl Names {
         }
     }
 
-    /// The name of a number, given as what it is and by its bytes. Blocks.
-    pub(super) fn find(&self, what: HostName, bytes: &[u8], number: u64) -> Option<Arc<str>> {
+    /// The name of a number that is [kept](HostName::is_kept). Blocks.
+    pub(super) fn find(&self, what: HostName, number: u64) -> Option<Arc<str>> {
         match what {
             HostName::Interface => {
                 let index = u32::try_from(number).ok().filter(|index| *index > 0)?;
@@ -46,10 +49,57 @@ impl Names {
             }
             HostName::Cgroup => find(&self.cgroups, number),
             HostName::User => find(&self.users, number),
-            HostName::Syscall => syscall(number).map(Arc::from),
-            HostName::Protocol => protocols::name(number).map(Arc::from),
-            HostName::Address => address(bytes).map(Arc::from),
+            HostName::Syscall | HostName::Protocol | HostName::Address => None,
         }
+    }
+
+    /// Forgets what was read: nobody asks any more.
+    pub(super) fn forget(&self) {
+        *lock(&self.cgroups) = Table::default();
+        *lock(&self.users) = Table::default();
+    }
+}
+
+/// The name of a number that always has the same, given as what it is and by its bytes.
+pub(super) fn derive(what: HostName, bytes: &[u8], number: u64) -> Option<Cow<'static, str>> {
+    match what {
+        HostName::Syscall => syscall(number).map(Cow::Borrowed),
+        HostName::Protocol => protocols::name(number).map(Cow::Borrowed),
+        HostName::Address => address(bytes).map(Cow::Owned),
+        HostName::Interface | HostName::Cgroup | HostName::User => None,
+    }
+}
+
+/// The names that a map's keys have, each held once.
+#[derive(Default)]
+pub(super) struct Interned(HashSet<Arc<str>>);
+
+impl Interned {
+    /// The name as it is held, if there is memory for it.
+    pub(super) fn take(&mut self, name: &str, purse: &Purse) -> Option<Arc<str>> {
+        if let Some(known) = self.0.get(name) {
+            return Some(known.clone());
+        }
+        purse.take(Self::cost(name)).ok()?;
+        let name: Arc<str> = name.into();
+        self.0.insert(name.clone());
+        Some(name)
+    }
+
+    /// Lets go of those that no key has any more.
+    pub(super) fn forget(&mut self, purse: &Purse) {
+        self.0.retain(|name| {
+            let used = Arc::strong_count(name) > 1;
+            if !used {
+                purse.give(Self::cost(name));
+            }
+            used
+        });
+    }
+
+    fn cost(name: &str) -> usize {
+        // Its counts, its place in the set, and the set's growth.
+        name.len() + 96
     }
 }
 
@@ -79,13 +129,17 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const STALE: Duration = Duration::from_mins(1);
 
 fn find<S: Source>(table: &Mutex<Table<S>>, number: u64) -> Option<Arc<str>> {
-    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut table = lock(table);
     let age = table.read.map(|read| read.elapsed());
     let known = table.rows.get(number).filter(|_| age.is_some_and(|age| age < STALE));
     if known.is_none() && age.is_none_or(|age| age >= READ_AGAIN) {
         *table = Table { read: Some(Instant::now()), rows: S::read() };
     }
     table.rows.get(number)
+}
+
+fn lock<S>(table: &Mutex<Table<S>>) -> MutexGuard<'_, Table<S>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn syscall(number: u64) -> Option<&'static str> {
@@ -115,7 +169,8 @@ mod tests {
     use super::*;
 
     fn find(what: HostName, number: u64) -> Option<String> {
-        Names::new().find(what, &[], number).map(|name| name.to_string())
+        let kept = Names::new().find(what, number).map(|name| name.to_string());
+        kept.or_else(|| derive(what, &[], number).map(Cow::into_owned))
     }
 
     #[test]
@@ -126,9 +181,9 @@ mod tests {
         let read = u64::try_from(libc::SYS_read).unwrap();
         assert_eq!(find(HostName::Syscall, read).as_deref(), Some("read"));
         let bytes = [10, 0, 0, 1];
-        let four = Names::new().find(HostName::Address, &bytes, 0).unwrap();
+        let four = derive(HostName::Address, &bytes, 0).unwrap();
         assert_eq!(&*four, "10.0.0.1");
-        let six = Names::new().find(HostName::Address, &Ipv6Addr::LOCALHOST.octets(), 0).unwrap();
+        let six = derive(HostName::Address, &Ipv6Addr::LOCALHOST.octets(), 0).unwrap();
         assert_eq!(&*six, "::1");
     }
 
@@ -139,6 +194,6 @@ mod tests {
             assert_eq!(find(what, 0xffff_0000), None, "{what:?}");
         }
         assert_eq!(find(HostName::Protocol, 253), None);
-        assert_eq!(Names::new().find(HostName::Address, &[1, 2], 0), None);
+        assert_eq!(derive(HostName::Address, &[1, 2], 0), None);
     }
 }

@@ -9,6 +9,8 @@ use super::Source;
 
 /// What is read of the file.
 const MOST: u64 = 4 << 20;
+/// Users that are known.
+const MOST_USERS: usize = 65_536;
 
 /// The users that there are.
 #[derive(Default)]
@@ -30,7 +32,7 @@ impl Source for Users {
 /// Lines of NAME:PASSWORD:UID:…. The first of several with one number counts, as in libc.
 fn parse(text: &str) -> Users {
     let mut users = HashMap::new();
-    for line in text.lines() {
+    for line in text.lines().take(MOST_USERS) {
         let mut words = line.split(':');
         let (name, uid) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
         if let (false, Ok(uid)) = (name.is_empty(), uid.parse()) {

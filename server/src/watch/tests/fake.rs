@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -10,9 +11,11 @@ use bpfgate_proto::name::MapName;
 use bpfgate_proto::value::Schema;
 use tokio::sync::watch;
 
+use super::said::Scribe;
+use crate::ledger::{Account, CallerKey, Ledger};
 use crate::watch::{
-    CounterSource, CounterSpec, HostName, Hub, KeyLife, Selector, Sources, WatchLimits,
-    WatchRequest,
+    CounterSource, CounterSpec, HostName, Hub, KeyLife, Selector, Sources, WatchError, WatchLimits,
+    WatchRequest, Watcher,
 };
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -88,9 +91,13 @@ impl FakeMap {
 
     /// Words one after the other: those of each CPU for a per-CPU map.
     pub(super) fn set(&self, key: u32, words: &[u64]) {
+        self.set_key(&key.to_ne_bytes(), words);
+    }
+
+    pub(super) fn set_key(&self, key: &[u8], words: &[u64]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         assert_eq!(bytes.len(), self.value_size * self.cpus.unwrap_or(1));
-        self.content().entries.insert(key.to_ne_bytes().into(), bytes);
+        self.content().entries.insert(key.into(), bytes);
     }
 
     pub(super) fn delete(&self, key: u32) {
@@ -233,10 +240,49 @@ impl Sources for FakeSources {
     }
 }
 
+/// A hub, and one who watches by it.
+pub(super) struct FakeHub {
+    hub: Arc<Hub>,
+    pub(super) ledger: Ledger,
+    /// Whose watches these are.
+    pub(super) account: Account,
+}
+
+impl FakeHub {
+    pub(super) fn watch(&self, request: WatchRequest) -> Result<Watcher, WatchError> {
+        self.hub.watch(request, self.account.clone())
+    }
+
+    /// The same for somebody else.
+    pub(super) fn watch_as(
+        &self,
+        account: &Account,
+        request: WatchRequest,
+    ) -> Result<Watcher, WatchError> {
+        self.hub.watch(request, account.clone())
+    }
+}
+
+impl Deref for FakeHub {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        &self.hub
+    }
+}
+
 /// A hub without maps.
-pub(super) fn hub(limits: WatchLimits) -> (Arc<Hub>, Arc<FakeSources>) {
+pub(super) fn hub(limits: WatchLimits) -> (FakeHub, Arc<FakeSources>) {
+    hub_of(limits, 1 << 30)
+}
+
+/// The same with so much memory.
+pub(super) fn hub_of(limits: WatchLimits, memory: u64) -> (FakeHub, Arc<FakeSources>) {
     let sources = Arc::new(FakeSources { maps: Mutex::default(), changed: watch::Sender::new(1) });
-    (Hub::new(sources.clone(), limits), sources)
+    let ledger = Ledger::new(memory, crate::core::Limits::default().seats());
+    let hub = Hub::new(sources.clone(), Arc::new(Scribe), limits, &ledger);
+    let account = ledger.caller(CallerKey::Uid(1000)).connection();
+    (FakeHub { hub, ledger, account }, sources)
 }
 
 /// All of the matching maps, once a second.

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use crate::watch::{
-    Batch, CounterKind, Header, Loss, Removed, RemovedReason, Reset, Series, Sync, Told,
-    WatchError, WatchMessage, Watcher,
-};
+use super::said::{Batch, Header, Loss, Removed, Reset, Said, Series, said};
+use crate::watch::{CounterKind, RemovedReason, Sync, Told, WatchError, Watcher};
 
 /// Values by map, labels ("name=value,…") and field.
 pub(super) type Totals = BTreeMap<(String, String, String), u64>;
@@ -27,24 +25,32 @@ pub(super) struct Fold {
     ever: HashSet<u64>,
     /// Since when series counted that went while their map stayed.
     starts: HashMap<String, SystemTime>,
+    /// The last sweep of each map that was told to its end, and the one that is being told.
     last_sweep: HashMap<String, u64>,
+    parts: HashMap<String, u64>,
 }
 
 impl Fold {
+    /// Takes in all that a page says.
     pub(super) fn take(&mut self, told: &Told) {
-        let message = told.message();
-        assert_eq!(self.header.is_none(), matches!(message, WatchMessage::Header(_)));
-        match message.clone() {
-            WatchMessage::Header(header) => self.header = Some(header),
-            WatchMessage::Series(series) => {
+        for said in said(told) {
+            self.hear(&said);
+        }
+    }
+
+    pub(super) fn hear(&mut self, said: &Said) {
+        assert_eq!(self.header.is_none(), matches!(said, Said::Header(_)));
+        match said.clone() {
+            Said::Header(header) => self.header = Some(header),
+            Said::Series(series) => {
                 assert!(self.ever.insert(series.reference), "announced twice: {series:?}");
                 let before = self.starts.remove(&name(&series));
                 assert!(before.is_none_or(|it| it < series.start_time), "{series:?} is not new");
                 self.series.insert(series.reference, series);
             }
-            WatchMessage::Batch(batch) => self.batch(batch),
-            WatchMessage::Removed(removed) => self.removed(removed),
-            WatchMessage::Reset(reset) => {
+            Said::Batch(batch) => self.batch(batch),
+            Said::Removed(removed) => self.removed(removed),
+            Said::Reset(reset) => {
                 assert!(!reset.refs.is_empty());
                 for reference in &reset.refs {
                     let series = self.series.get_mut(reference).expect("a known series resets");
@@ -56,13 +62,13 @@ impl Fold {
                 }
                 self.resets.push(reset);
             }
-            WatchMessage::Sync(sync) => {
+            Said::Sync(sync) => {
                 assert_eq!(sync.series, self.series.len() as u64);
                 let slots = self.series.values().map(|series| series.bounds.len().max(1));
                 assert_eq!(self.values.len(), slots.sum::<usize>(), "every series has a value");
                 assert!(self.sync.replace(sync).is_none(), "Sync came twice");
             }
-            WatchMessage::Loss(loss) => self.losses.push(loss),
+            Said::Loss(loss) => self.losses.push(loss),
         }
     }
 
@@ -100,9 +106,16 @@ impl Fold {
     fn batch(&mut self, batch: Batch) {
         assert_eq!(batch.refs.len(), batch.values.len());
         assert!(batch.read_begin <= batch.read_end);
-        if let Some(last) = self.last_sweep.insert(batch.map.to_string(), batch.sweep) {
-            let missed = if batch.sweep == last { 0 } else { batch.sweep - last - 1 };
-            assert_eq!(batch.coalesced, missed, "{batch:?}");
+        let parts = self.parts.get(batch.map.as_str());
+        assert!(parts.is_none_or(|sweep| *sweep == batch.sweep), "one is told to its end");
+        if batch.more {
+            assert!(!batch.complete && batch.coalesced == 0);
+            self.parts.insert(batch.map.to_string(), batch.sweep);
+        } else {
+            self.parts.remove(batch.map.as_str());
+            if let Some(last) = self.last_sweep.insert(batch.map.to_string(), batch.sweep) {
+                assert_eq!(batch.coalesced, batch.sweep - last - 1, "{batch:?}");
+            }
         }
         let numbers = batch.refs.iter().zip(&batch.values).map(|(at, value)| (at, vec![*value]));
         let histograms = batch.histograms.iter().map(|it| (&it.reference, it.counts.to_vec()));

@@ -38,8 +38,15 @@ fn map(key: Type, value: Type) -> FakeMap {
 }
 
 fn labels(map: &FakeMap, key: &[u8]) -> Vec<String> {
-    let labels = Layout::of(map).unwrap().labels(key);
-    labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect()
+    let layout = Layout::of(map).unwrap();
+    let label = |label: usize| {
+        let mut text = format!("{}=", layout.label_name(label));
+        let name = text.len();
+        layout.append_label(label, key, &mut text);
+        assert!(text.len() - name <= layout.label_bytes(label, key));
+        text
+    };
+    (0..layout.labels()).map(label).collect()
 }
 
 /// A slot that has one number.

@@ -2,7 +2,7 @@
 
 use super::fake::{FakeMap, all_of, hub};
 use super::fold::Fold;
-use crate::watch::telling::MESSAGE_SERIES;
+use crate::watch::page::Size;
 use crate::watch::{LossSource, WatchError, WatchLimits};
 
 #[tokio::test(start_paused = true)]
@@ -106,16 +106,25 @@ async fn a_map_that_is_named_must_have_what_is_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_too_large_for_a_message_comes_in_parts() {
-    let slots = u32::try_from(MESSAGE_SERIES).unwrap() + 10;
-    let (hub, sources) = hub(WatchLimits::default());
+    let limits = WatchLimits::default();
+    let most = Size::of(limits.message_bytes).numbers;
+    let slots = u32::try_from(most).unwrap() + 10;
+    let (hub, sources) = hub(limits);
     let map = sources.add(FakeMap::array("m", slots));
     let mut watch = hub.watch(all_of("m")).unwrap();
     let mut fold = Fold::until_sync(&mut watch).await;
-    let parts: Vec<_> =
-        fold.batches.iter().map(|it| (it.sweep, it.complete, it.more, it.refs.len())).collect();
-    assert_eq!(parts, [(1, false, true, MESSAGE_SERIES), (1, true, false, 10)]);
-    map.set(slots - 1, &[7]);
-    assert_eq!(fold.until_batch(&mut watch).await.values, [7]);
+    let (last, parts) = fold.batches.split_last().unwrap();
+    assert!(parts.len() > 1 && parts.iter().all(|it| !it.complete && it.more && it.sweep == 1));
+    assert_eq!((last.complete, last.more, fold.series.len()), (true, false, slots as usize));
+
+    (0..slots).for_each(|slot| map.set(slot, &[7]));
+    let before = fold.batches.len();
+    while fold.batches.len() == before || fold.last().more {
+        fold.until_batch(&mut watch).await;
+    }
+    let parts = fold.batches[before..].iter();
+    let parts: Vec<_> = parts.map(|it| (it.sweep, it.complete, it.more, it.refs.len())).collect();
+    assert_eq!(parts, [(2, false, true, most), (2, true, false, 10)]);
 }
 
 #[tokio::test(start_paused = true)]

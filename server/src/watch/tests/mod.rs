@@ -6,6 +6,8 @@ mod fold;
 mod layout;
 mod lifecycle;
 mod limits;
+mod memory;
 mod model;
 mod protocol;
+mod said;
 mod sharing;

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fake::{Entries, FakeMap, FakeSources, Fault, all_of, hub};
+use super::fake::{Entries, FakeHub, FakeMap, FakeSources, Fault, all_of, hub};
 use super::fold::{Fold, Totals};
+use super::said::{Said, said};
 use crate::watch::{
     CounterKind, CounterSpec, CpuMode, LabelMatcher, MatchOp, RemovedReason, Selector, WatchLimits,
-    WatchMessage, WatchRequest, Watcher,
+    WatchRequest, Watcher,
 };
 
 const CPUS: usize = 3;
@@ -48,7 +49,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(random: &mut Random, hub: &Arc<crate::watch::Hub>, interval: Duration) -> Self {
+    fn new(random: &mut Random, hub: &FakeHub, interval: Duration) -> Self {
         let mut request = all_of(["*", "h", "p", "?", "g"][random.below(5)]);
         request.interval = Some(interval * [1, 2, 3, 6][random.below(4)]);
         request.suppress_unchanged = !random.one_in(4);
@@ -133,17 +134,26 @@ impl Client {
         totals
     }
 
-    /// Takes what there is; every complete batch makes the view what a sweep saw.
-    async fn read(&mut self, maps: &[Arc<FakeMap>]) {
-        while let Ok(next) = tokio::time::timeout(Duration::ZERO, self.watcher.next()).await {
+    /// Takes so many pages of what there is; every complete batch makes the view what a sweep saw.
+    async fn read(&mut self, maps: &[Arc<FakeMap>], pages: usize) {
+        for _ in 0..pages {
+            // Not zero: a watcher steps back where there is much to look at and little to tell.
+            let soon = Duration::from_millis(1);
+            let next = tokio::time::timeout(soon, self.watcher.next()).await;
+            let Ok(next) = next else { return };
             let told = next.expect("a stream").expect("the watch goes on");
-            let batch = match told.message() {
-                WatchMessage::Batch(batch) if batch.complete => Some(batch.clone()),
-                _ => None,
-            };
-            self.fold.take(&told);
-            let Some(batch) = batch else { continue };
-            let known = maps.iter().filter(|map| map.name == *batch.map);
+            for said in said(&told) {
+                self.hear(&said, maps);
+            }
+        }
+    }
+
+    fn hear(&mut self, said: &Said, maps: &[Arc<FakeMap>]) {
+        self.fold.hear(said);
+        if let Said::Batch(batch) = said
+            && batch.complete
+        {
+            let known = maps.iter().filter(|map| map.name == batch.map);
             let mut seen = known.flat_map(|map| {
                 let seen = map.seen(batch.read_begin, batch.read_end);
                 seen.into_iter().map(|entries| self.expected(map, &entries))
@@ -213,7 +223,9 @@ async fn play(seed: u64) {
     let mut random = Random(seed);
     // With few removals kept, slow watchers have to begin anew.
     let removals = if random.one_in(2) { 1 + random.below(12) } else { 1 << 20 };
-    let (hub, sources) = hub(WatchLimits { removals, ..WatchLimits::default() });
+    // With small messages hardly anything is told in one page.
+    let message_bytes = if random.one_in(3) { 256 << 10 } else { 256 + 32 * random.below(64) };
+    let (hub, sources) = hub(WatchLimits { removals, message_bytes, ..WatchLimits::default() });
     let interval = Duration::from_millis(100);
     let mut there = true;
     // All that ever were, the present ones last.
@@ -249,7 +261,9 @@ async fn play(seed: u64) {
         tokio::time::sleep(Duration::from_millis(random.below(250) as u64)).await;
         for client in &mut clients {
             if random.one_in(client.pace) {
-                client.read(&maps).await;
+                // Now and then sweeps pass while something is told in part.
+                let pages = if random.one_in(2) { 1 + random.below(3) } else { usize::MAX };
+                client.read(&maps, pages).await;
             }
         }
     }
@@ -258,11 +272,11 @@ async fn play(seed: u64) {
     }
     // One that had not read since a map came joins it now.
     for client in &mut clients {
-        client.read(&maps).await;
+        client.read(&maps, usize::MAX).await;
     }
     tokio::time::sleep(interval * 10).await;
     for client in &mut clients {
-        client.read(&maps).await;
+        client.read(&maps, usize::MAX).await;
         let mut expected = client.expected(&maps[0], &maps[0].entries());
         expected.extend(client.expected(&maps[1], &maps[1].entries()));
         if let Some(last) = maps.last().filter(|_| there) {

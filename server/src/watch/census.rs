@@ -1,0 +1,66 @@
+//! The maps that there were at some time, and how each is read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bpfgate_proto::name::MapName;
+
+use super::error::WatchError;
+use super::feed::FeedKey;
+use super::layout::{Layout, listed};
+use super::request::Terms;
+use super::source::{CounterSource, covers};
+
+/// The maps that there were at some time.
+pub(super) struct Census {
+    pub(super) generation: u64,
+    pub(super) maps: HashMap<MapName, Arc<Known>>,
+}
+
+/// A map and how its bytes are read, or why it has nothing to count.
+pub(super) struct Known {
+    pub(super) source: Arc<dyn CounterSource>,
+    pub(super) layout: Result<Arc<Layout>, String>,
+}
+
+impl Known {
+    pub(super) fn of(source: Arc<dyn CounterSource>) -> Self {
+        let layout = Layout::of(&*source).map(Arc::new);
+        Self { source, layout }
+    }
+}
+
+impl Census {
+    pub(super) fn has(&self, key: &FeedKey) -> bool {
+        self.maps.get(&*key.map).is_some_and(|known| known.source.id() == key.id)
+    }
+
+    /// A selector that names a map, not a pattern, must find something in it if it is there.
+    pub(super) fn check(&self, terms: &Terms) -> Result<(), WatchError> {
+        for selector in terms.selectors.iter().filter(|selector| selector.names_one_map()) {
+            let Some((map, known)) = self.maps.iter().find(|(map, _)| selector.map.matches(map))
+            else {
+                continue;
+            };
+            let layout = match &known.layout {
+                Ok(layout) => layout,
+                Err(why) => {
+                    return Err(WatchError::NoCounters { map: map.clone(), why: why.clone() });
+                }
+            };
+            let paths = layout.paths();
+            let missing = |field: &&String| !paths.iter().any(|path| covers(field, path));
+            if let Some(field) = selector.fields.iter().find(missing) {
+                let (map, field) = (map.clone(), field.clone());
+                return Err(WatchError::NoSuchField { map, field, has: listed(&paths) });
+            }
+            let labels = layout.label_names(terms.cpu);
+            let known = |label: &str| labels.contains(&label);
+            if let Some(matcher) = selector.labels.iter().find(|it| !known(&it.label)) {
+                let (map, label) = (map.clone(), matcher.label.clone());
+                return Err(WatchError::NoSuchLabel { map, label, has: listed(&labels) });
+            }
+        }
+        Ok(())
+    }
+}
