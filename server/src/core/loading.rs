@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info};
 
-use super::making::{Making, declare, no_builtin};
+use super::making::{Made, Making, declare, no_builtin};
 use super::object::Object;
-use super::registry::Registry;
+use super::registry::{Registry, Reservation};
 use super::{Error, Labels, NoRoom};
 use crate::broker::{self, Stop};
 use crate::elf::{GlobalValue, ParseRequest, Parser};
@@ -122,29 +122,33 @@ impl Registry {
         self: Arc<Self>,
         parser: Parser,
         request: LoadRequest,
-        _place: LoadPlace,
+        place: LoadPlace,
         mut tell: oneshot::Sender<Result<Loaded, Error>>,
     ) {
         let seconds = self.limits().load_seconds;
         let deadline = Instant::now() + self.limits().load_time();
+        // Whoever has an answer can have the place and the name.
+        let finish = |tell: oneshot::Sender<_>, held, answer| {
+            drop::<(LoadPlace, Option<Reservation>)>(held);
+            // Nobody may be there to hear it.
+            let _ = tell.send(answer);
+        };
         let reservation = match self.reserve(&request.name) {
             Ok(reservation) => reservation,
-            Err(refusal) => return drop(tell.send(Err(refusal))),
+            Err(refusal) => return finish(tell, (place, None), Err(refusal)),
         };
         let parsed = tokio::select! {
             parsed = timeout_at(deadline, parse(&parser, request)) => parsed,
             () = tell.closed() => return,
         };
-        let making = match parsed {
-            Ok(Ok(making)) => making,
-            Ok(Err(refusal)) => return drop(tell.send(Err(refusal))),
-            Err(_) => return drop(tell.send(Err(Error::SlowLoad { seconds }))),
-        };
         let stop = Arc::new(Stop::default());
-        let made = self.clone().make(making, stop.clone());
-        let mut made = match made {
+        let started = match parsed {
+            Ok(parsed) => parsed.and_then(|making| self.clone().make(making, stop.clone())),
+            Err(_) => Err(Error::SlowLoad { seconds }),
+        };
+        let mut made = match started {
             Ok(made) => made,
-            Err(refusal) => return drop(tell.send(Err(refusal))),
+            Err(refusal) => return finish(tell, (place, Some(reservation)), Err(refusal)),
         };
         tokio::select! {
             biased;
@@ -153,8 +157,7 @@ impl Registry {
                 let loaded = made.and_then(|(object, maps, warnings)| {
                     Ok((self.insert(object, maps)?, warnings))
                 });
-                drop(reservation);
-                return drop(tell.send(loaded));
+                return finish(tell, (place, Some(reservation)), loaded);
             }
             () = tell.closed() => {}
             () = sleep_until(deadline) => drop(tell.send(Err(Error::SlowLoad { seconds }))),
@@ -168,7 +171,7 @@ impl Registry {
         self: Arc<Self>,
         making: Making,
         stop: Arc<Stop>,
-    ) -> Result<oneshot::Receiver<Result<super::making::Made, Error>>, Error> {
+    ) -> Result<oneshot::Receiver<Result<Made, Error>>, Error> {
         let (tell, made) = oneshot::channel();
         let work = move || {
             let made = stop.during(|| making.make(&self, &stop));

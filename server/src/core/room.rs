@@ -31,7 +31,7 @@ pub enum NoRoom {
         limit: u64,
     },
     /// A map that could grow larger than one may.
-    #[error("map {map} could take {asked} bytes, and max_map_bytes is {limit}")]
+    #[error("map {map} could take {asked} bytes, above the limit of {limit} (max_map_bytes)")]
     MapTooLarge {
         /// Its name.
         map: String,

@@ -76,6 +76,17 @@ pub fn map_get_fd_by_id(id: u32, writable: bool) -> io::Result<Map> {
     Map::new(fd)
 }
 
+/// `BPF_MAP_GET_NEXT_ID`: the least id of a map above `id`, if there is one.
+pub fn map_get_next_id(id: u32) -> io::Result<Option<u32>> {
+    let mut block = ById { id, next_id: 0, open_flags: 0 };
+    // SAFETY: the block has no pointers; the kernel writes the next id into it.
+    match unsafe { bpf(Command::MapGetNextId, &mut block) } {
+        Ok(_) => Ok(Some(block.next_id)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A descriptor as the attribute blocks carry it.
 pub(super) fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()

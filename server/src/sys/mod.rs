@@ -48,7 +48,9 @@ pub use info::{
 };
 pub use interrupt::{ThreadId, interrupt, this_thread};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
-pub use map::{Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id};
+pub use map::{
+    Map, MapAttr, MapBtf, UpdateFlags, fd_bytes, map_create, map_get_fd_by_id, map_get_next_id,
+};
 pub use mmap::SharedValues;
 pub use perf::{PerfEvent, perf_event_open};
 pub use perfbuf::PerfBuffer;
@@ -75,6 +77,7 @@ enum Command {
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
+    MapGetNextId = 12,
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     RawTracepointOpen = 17,
