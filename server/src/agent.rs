@@ -63,7 +63,9 @@ impl Agent {
         for MissingPrivilege { capability, fails } in missing_privileges() {
             warn!(capability, fails, "a privilege is missing");
         }
-        let ledger = Ledger::new(limits.max_memory_bytes, limits.seats());
+        let Limits { max_memory_bytes, max_kernel_bytes, .. } = limits;
+        info!(max_memory_bytes, max_kernel_bytes, "callers may take");
+        let ledger = Ledger::new(max_memory_bytes, limits.seats());
         let registry = Arc::new(Registry::new(limits.clone(), open_bpffs(&bpffs), &ledger));
         let identity = identity()?;
         let frames = Arc::new(rpc::Frames::new(identity.clone()));
@@ -132,15 +134,14 @@ fn fitting(limits: Limits) -> anyhow::Result<Limits> {
     for warning in warnings {
         warn!("{warning}");
     }
-    let Limits { max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, .. } = limits;
-    info!(max_memory_bytes, max_kernel_bytes, parse_memory_bytes, max_loads, "memory");
     Ok(limits)
 }
 
 /// Lets the kernel have what callers no longer make the agent hold.
 async fn give_back(stopping: CancellationToken) {
     while timeout(GIVE_BACK, stopping.cancelled()).await.is_err() {
-        let _ = tokio::task::spawn_blocking(sys::give_back).await;
+        // On a thread of its own: one of the runtime's would be kept for the next time.
+        std::thread::spawn(sys::give_back);
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bpfgate_server::agent::Agent;
 use bpfgate_server::config::{Args, Config};
-use bpfgate_server::elf;
+use bpfgate_server::{elf, sys};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|arg| arg == elf::CHILD_ARGUMENT) {
         return elf::child_main();
     }
+    sys::configure_heap();
     let args = Args::parse();
     init_log();
     match run(args) {

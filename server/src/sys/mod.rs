@@ -42,7 +42,7 @@ pub use batch::{BatchRead, BatchRefused};
 pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use confine::{allow_only, close_inherited, leave_network};
 pub use element::Access;
-pub use heap::give_back;
+pub use heap::{configure as configure_heap, give_back};
 pub use info::{
     MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,
 };

@@ -286,26 +286,16 @@ async fn an_upload_that_stalls_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stalled_uploads_keep_others_out_no_longer_than_they_may() {
+async fn stalled_uploads_keep_nobody_out() {
     let agent = Agent::builder().config("[limits]\nupload_seconds = 2\n").spawn();
     let client = agent.client().await;
-    let stalled: Vec<_> = (0..LOADS).map(|_| Upload::begin(&client)).collect();
+    let stalled: Vec<_> = (0..4 * LOADS).map(|_| Upload::begin(&client)).collect();
     for upload in &stalled {
         upload.header("slow").await;
     }
     // They have to be there first.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let refusal = async || client.objects().load_bytes(header("o"), elf::TYPED).await;
-    let mut refusals = 0;
-    let start = Instant::now();
-    while let Err(error) = refusal().await {
-        assert_eq!(error.code(), Some(Code::ResourceExhausted), "{error}");
-        assert!(error.to_string().contains("loads at once"), "{error}");
-        refusals += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(start.elapsed() < BOUND);
-    }
-    assert!(refusals > 0, "all slots were taken");
+    client.objects().load_bytes(header("o"), elf::TYPED).await.unwrap();
     for upload in stalled {
         let status = upload.wait().await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status:?}");

@@ -80,7 +80,7 @@ async fn what_takes_long_loads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_stops_does_not_wait_for_the_verifier() {
-    let agent = Agent::spawn();
+    let agent = Agent::builder().config("[limits]\ndrain_seconds = 1\n").spawn();
     let client = agent.client().await;
     let slow = tokio::spawn(async move { try_load(&client, header("slow"), elf::SLOW).await });
     assert!(within(SOON, || loading(&agent) == 1));

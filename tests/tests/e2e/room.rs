@@ -127,7 +127,8 @@ async fn maps_leave_descriptors_for_clients() {
     assert!((100..1000).contains(&made), "{made}");
     assert_eq!(limit::<()>(Err(error), &["max_maps", &made.to_string()]), "max_maps");
     let mut others = Vec::new();
-    for _ in 0..100 {
+    // A caller may have half of all connections.
+    for _ in 0..80 {
         let other = agent.client().await;
         other.agent().get().await.unwrap();
         others.push(other);

@@ -68,7 +68,8 @@ impl Trial {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert!(ledger.peak_bytes <= BUDGET, "{ledger:#?}");
-        let settled = within(SOON, || anonymous_memory(agent.pid()) < SLACK);
+        // The agent gives back what it has freed every ten seconds.
+        let settled = within(2 * SOON, || anonymous_memory(agent.pid()) < SLACK);
         assert!(settled, "it keeps {} MiB", anonymous_memory(agent.pid()) >> 20);
         drop(client);
         agent.assert_no_connections();
