@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+use bpfgate_client::CpuMode;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
@@ -184,7 +185,7 @@ impl Good {
             while !*stopped.borrow() {
                 let begun = Instant::now();
                 let maps = client.maps();
-                let value = maps.lookup(&map, 0_u32.to_ne_bytes(), Default::default()).await;
+                let value = maps.lookup(&map, 0_u32.to_ne_bytes(), CpuMode::default()).await;
                 value.unwrap_or_else(|error| panic!("a good lookup: {error}"));
                 client.agent().get().await.unwrap_or_else(|error| panic!("a good call: {error}"));
                 let took = begun.elapsed();

@@ -59,7 +59,7 @@ impl Sheet {
     }
 
     /// One thing.
-    pub(crate) fn one<const N: usize>(properties: [(&str, Cell); N]) -> Self {
+    pub(crate) fn one<'n>(properties: impl IntoIterator<Item = (&'n str, Cell)>) -> Self {
         let (columns, row) = properties.into_iter().map(|(name, cell)| (left(name), cell)).unzip();
         Self { columns, rows: vec![row], shape: Shape::Properties }
     }

@@ -100,6 +100,8 @@ fn ledger(shared: &Shared) -> pb::Ledger {
         max_workers: count(threads),
         work_waiting: count(waiting),
         callers: callers.iter().take(CALLERS).map(caller).collect(),
+        kernel_used_bytes: shared.registry.kernel_memory().used(),
+        hung_loads: shared.registry.hung_loads(),
     }
 }
 
@@ -130,5 +132,13 @@ fn limits(core: &Limits) -> pb::Limits {
         max_remembered_series: core.max_remembered_series,
         max_remembered_removals: core.max_remembered_removals,
         max_sweeps: core.max_sweeps,
+        max_memory_bytes: core.max_memory_bytes,
+        max_kernel_bytes: core.max_kernel_bytes,
+        max_requests: core.max_requests,
+        max_loads: core.max_loads,
+        max_programs: core.max_programs,
+        request_seconds: core.request_seconds,
+        answer_seconds: core.answer_seconds,
+        load_seconds: core.load_seconds,
     }
 }

@@ -1,10 +1,13 @@
 //! `bpfgate agent`.
 
-use bpfgate_client::v1::{ByteOrder, GetAgentResponse, Limits, WhoAmIResponse};
+use bpfgate_client::v1::{
+    ByteOrder, CallerUsage, GetAgentResponse, Ledger, Limits, WhoAmIResponse,
+};
 
 use super::Answer;
 use crate::args::AgentCommand;
 use crate::context::Context;
+use crate::human;
 use crate::render::{Cell, Sheet};
 
 pub(super) async fn run(context: &Context, command: AgentCommand) -> Answer {
@@ -15,13 +18,76 @@ pub(super) async fn run(context: &Context, command: AgentCommand) -> Answer {
     }))
 }
 
-fn show(agent: GetAgentResponse) -> Sheet {
+fn show(mut agent: GetAgentResponse) -> Sheet {
+    let (ledger, limits) = (agent.ledger.take(), agent.limits.take());
+    let rows = identity(agent).into_iter();
+    let rows = rows.chain(usage(ledger.unwrap_or_default()));
+    Sheet::one(rows.chain(granted(limits.unwrap_or_default())))
+}
+
+type Row = (&'static str, Cell);
+
+fn identity(agent: GetAgentResponse) -> Vec<Row> {
     let byte_order = match agent.byte_order() {
         ByteOrder::LittleEndian => "little-endian",
         ByteOrder::BigEndian => "big-endian",
         ByteOrder::Unspecified => "unknown",
     };
-    let limits = agent.limits.unwrap_or_default();
+    let missing = agent.missing_privileges.into_iter();
+    let missing = missing.map(|one| format!("{} ({})", one.capability, one.fails)).collect();
+    vec![
+        ("version", Cell::Text(agent.version)),
+        ("hostname", Cell::Text(agent.hostname)),
+        ("kernel", Cell::Text(agent.kernel)),
+        ("architecture", Cell::Text(agent.architecture)),
+        ("byte_order", Cell::Text(byte_order.to_owned())),
+        ("possible_cpus", Cell::Number(agent.possible_cpus.into())),
+        ("agent_id", Cell::Text(agent.agent_id)),
+        ("boot_id", Cell::Text(agent.boot_id)),
+        ("incarnation", Cell::Text(agent.incarnation)),
+        ("started_at", Cell::Time(agent.started_at)),
+        ("builtins", Cell::List(agent.builtins)),
+        ("features", Cell::List(agent.features)),
+        ("missing_privileges", Cell::List(missing)),
+        ("degraded", Cell::List(agent.degraded)),
+    ]
+}
+
+fn usage(ledger: Ledger) -> Vec<Row> {
+    let Ledger {
+        used_bytes,
+        peak_bytes,
+        limit_bytes: _,
+        refused,
+        connections,
+        requests,
+        streams,
+        workers,
+        max_workers,
+        work_waiting,
+        callers,
+        kernel_used_bytes,
+        hung_loads,
+    } = ledger;
+    let caller = |one: CallerUsage| format!("{} {}", one.caller, human::bytes(one.used_bytes));
+    let callers = callers.into_iter().map(caller).collect();
+    vec![
+        ("memory_used", Cell::Size(used_bytes)),
+        ("memory_peak", Cell::Size(peak_bytes)),
+        ("memory_refused", Cell::Number(refused)),
+        ("memory_by_caller", Cell::List(callers)),
+        ("kernel_memory_used", Cell::Size(kernel_used_bytes)),
+        ("connections", Cell::Number(connections.into())),
+        ("requests", Cell::Number(requests.into())),
+        ("streams", Cell::Number(streams.into())),
+        ("workers", Cell::Number(workers.into())),
+        ("work_waiting", Cell::Number(work_waiting.into())),
+        ("hung_loads", Cell::Number(hung_loads)),
+        ("max_workers", Cell::Number(max_workers.into())),
+    ]
+}
+
+fn granted(limits: Limits) -> Vec<Row> {
     let Limits {
         max_object_bytes,
         max_objects,
@@ -43,23 +109,24 @@ fn show(agent: GetAgentResponse) -> Sheet {
         max_remembered_series,
         max_remembered_removals,
         max_sweeps,
+        max_memory_bytes,
+        max_kernel_bytes,
+        max_requests,
+        max_loads,
+        max_programs,
+        request_seconds,
+        answer_seconds,
+        load_seconds,
     } = limits;
-    let missing = agent.missing_privileges.into_iter();
-    let missing = missing.map(|one| format!("{} ({})", one.capability, one.fails)).collect();
-    Sheet::one([
-        ("version", Cell::Text(agent.version)),
-        ("hostname", Cell::Text(agent.hostname)),
-        ("kernel", Cell::Text(agent.kernel)),
-        ("architecture", Cell::Text(agent.architecture)),
-        ("byte_order", Cell::Text(byte_order.to_owned())),
-        ("possible_cpus", Cell::Number(agent.possible_cpus.into())),
-        ("agent_id", Cell::Text(agent.agent_id)),
-        ("boot_id", Cell::Text(agent.boot_id)),
-        ("incarnation", Cell::Text(agent.incarnation)),
-        ("started_at", Cell::Time(agent.started_at)),
-        ("builtins", Cell::List(agent.builtins)),
-        ("features", Cell::List(agent.features)),
-        ("missing_privileges", Cell::List(missing)),
+    vec![
+        ("max_memory_bytes", Cell::Size(max_memory_bytes)),
+        ("max_kernel_bytes", Cell::Size(max_kernel_bytes)),
+        ("max_requests", Cell::Number(max_requests.into())),
+        ("max_loads", Cell::Number(max_loads.into())),
+        ("max_programs", Cell::Number(max_programs.into())),
+        ("request_seconds", Cell::Number(request_seconds)),
+        ("answer_seconds", Cell::Number(answer_seconds)),
+        ("load_seconds", Cell::Number(load_seconds)),
         ("max_objects", Cell::Number(max_objects.into())),
         ("max_object_bytes", Cell::Size(max_object_bytes)),
         ("max_maps", Cell::Number(max_maps.into())),
@@ -80,7 +147,7 @@ fn show(agent: GetAgentResponse) -> Sheet {
         ("max_event_queue_bytes", Cell::Size(max_event_queue_bytes)),
         ("max_event_memory_bytes", Cell::Size(max_event_memory_bytes)),
         ("perf_buffer_bytes", Cell::Size(perf_buffer_bytes)),
-    ])
+    ]
 }
 
 fn whoami(WhoAmIResponse { principal, aliases, transport }: WhoAmIResponse) -> Sheet {

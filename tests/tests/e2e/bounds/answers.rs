@@ -1,6 +1,6 @@
 //! Answers: what they take is known before they are built, and nobody has to read them.
 
-use bpfgate_client::{Code, v1};
+use bpfgate_client::{Code, CpuMode, IterateOptions, v1};
 use bpfgate_tests::hostile::{Hostile, MALLORY};
 use bpfgate_tests::refused;
 
@@ -21,11 +21,11 @@ async fn an_answer_that_cannot_be_sent_is_not_built() {
     large(&trial.client, "huge", 64 * MIB).await;
     let key = 0_u32.to_ne_bytes();
     for _ in 0..20 {
-        let answer = trial.client.maps().lookup_typed("names", key, Default::default()).await;
+        let answer = trial.client.maps().lookup_typed("names", key, CpuMode::default()).await;
         refused(answer, Code::ResourceExhausted, &["bytes"]);
-        let answer = trial.client.maps().lookup("huge", key, Default::default()).await;
+        let answer = trial.client.maps().lookup("huge", key, CpuMode::default()).await;
         refused(answer, Code::ResourceExhausted, &["the answer", "16777216"]);
-        let entries = trial.client.maps().iterate("huge", Default::default()).await;
+        let entries = trial.client.maps().iterate("huge", IterateOptions::default()).await;
         refused(entries, Code::ResourceExhausted, &["an entry of map huge", "16777216"]);
     }
     trial.check_memory();
@@ -39,13 +39,13 @@ async fn what_cannot_be_answered_is_not_taken_out() {
     filled_queue(&trial.client, "queue", list_of(long_name(), 4096)).await;
     let key = 0_u32.to_ne_bytes();
     let maps = trial.client.maps();
-    let taken = maps.lookup_and_delete_typed("hash", key, Default::default()).await;
+    let taken = maps.lookup_and_delete_typed("hash", key, CpuMode::default()).await;
     refused(taken, Code::ResourceExhausted, &["taken out of map hash"]);
     let popped = maps.pop_typed("queue").await;
     refused(popped, Code::ResourceExhausted, &["taken out of map queue"]);
-    assert_eq!(maps.lookup("hash", key, Default::default()).await.unwrap().len(), 4096);
+    assert_eq!(maps.lookup("hash", key, CpuMode::default()).await.unwrap().len(), 4096);
     assert_eq!(maps.peek("queue").await.unwrap().len(), 4096);
-    assert_eq!(maps.lookup_and_delete("hash", key, Default::default()).await.unwrap().len(), 4096);
+    assert_eq!(maps.lookup_and_delete("hash", key, CpuMode::default()).await.unwrap().len(), 4096);
     assert_eq!(maps.pop("queue").await.unwrap().len(), 4096);
     drop(maps);
     trial.end().await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bpfgate_tests::hostile::{Hostile, MALLORY, connect_as};
 use bpfgate_tests::{SOON, within};
+use bytes::Bytes;
 
 use super::{Trial, lookup};
 
@@ -53,7 +54,7 @@ async fn callers_have_their_own_share_of_requests() {
     for _ in 0..3 {
         let mut hostile = Hostile::connect(&trial.agent, MALLORY, 1 << 16).await;
         for _ in 0..1000 {
-            let sent = hostile.begin("/bpfgate.v1.MapService/Lookup", Default::default(), false);
+            let sent = hostile.begin("/bpfgate.v1.MapService/Lookup", Bytes::new(), false);
             all.push(sent.await.unwrap());
         }
         connections.push(hostile);

@@ -55,8 +55,13 @@ fn a_live_table_that_is_suspended_gives_the_terminal_back_meanwhile() {
     let status = format!("/proc/{}/stat", terminal.pid());
     let stopped = || std::fs::read_to_string(&status).is_ok_and(|stat| stat.contains(") T "));
     assert!(within(SOON, stopped), "it goes on: {}", terminal.shown());
-    let before = terminal.shown();
-    assert!(before.rfind("\x1b[?25h") > before.rfind("\x1b[?25l"), "{before:?}");
+    // What it said last may still be on its way here.
+    let mut before = String::new();
+    let given_back = within(SOON, || {
+        before = terminal.shown();
+        before.rfind("\x1b[?25h") > before.rfind("\x1b[?25l")
+    });
+    assert!(given_back, "{before:?}");
     terminal.signal(Signal::CONT);
     terminal.until(before.len(), "1,234,567");
     terminal.press("\x03");
