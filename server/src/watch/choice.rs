@@ -83,6 +83,13 @@ impl Choice {
         (!rules.is_empty()).then_some(Self { rules, names: Vec::new() })
     }
 
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let rule =
+            |it: &Rule| size_of::<Rule>() + size_of_val(&*it.slots) + size_of_val(&*it.conditions);
+        self.rules.iter().map(rule).sum()
+    }
+
     /// Where the names that [`names`] listed are among those that are looked for.
     pub(super) fn named(mut self, names: &[(usize, HostName)], places: &[usize]) -> Self {
         let labels = names.iter().map(|(label, _)| *label);

@@ -219,8 +219,9 @@ impl Hub {
                 continue;
             }
             let cost = View::COST + Choice::cost(terms, source.name(), layout);
-            let charge = account.charge(cost as u64)?;
+            let mut charge = account.charge(cost as u64)?;
             let Some(choice) = Choice::of(terms, source.name(), layout) else { continue };
+            charge.shrink((View::COST + choice.bytes()) as u64);
             let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
             let names = names(terms, layout);
             let mode = layout.mode(terms.cpu);

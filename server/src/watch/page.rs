@@ -18,7 +18,7 @@ pub(super) struct Size {
     bytes: usize,
     /// Values and refs in one, which are packed at its end in ten bytes each at most.
     pub(super) numbers: usize,
-    /// The labels of a series at most.
+    /// The labels of a series, with its field and unit, at most.
     pub(super) labels: usize,
     /// What making one takes at most: full, with one more series, the numbers beside it and packed.
     pub(super) cost: usize,
@@ -27,6 +27,8 @@ pub(super) struct Size {
 impl Size {
     /// So that no message has more bytes than this.
     pub(super) fn of(message: usize) -> Self {
+        // Less has no room for a series.
+        let message = message.max(256);
         Self { bytes: message / 4, numbers: message / 32, labels: message / 4, cost: message * 4 }
     }
 }

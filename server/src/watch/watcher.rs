@@ -190,7 +190,9 @@ impl Watcher {
             look = Look::Something;
             break;
         }
-        if self.state == State::Initial && !self.views.iter().any(|view| view.initial) {
+        // A map that came since may be told in part.
+        let busy = self.views.iter().any(|view| view.initial || view.is_open());
+        if self.state == State::Initial && !busy {
             let series = self.following.series as u64;
             let told = self.write(&Message::Sync(Sync { series }), 0)?;
             self.out.push_back(told);

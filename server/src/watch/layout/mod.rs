@@ -25,6 +25,8 @@ pub(super) struct Layout {
     key: usize,
     labels: Labels,
     numbers: Vec<Number>,
+    /// Bytes of a number's path and unit at most.
+    longest: usize,
     reader: Reader,
     /// 1 for a map that is not per-CPU.
     cpus: usize,
@@ -47,9 +49,11 @@ impl Layout {
         let whole = numbers::is_whole(&reader, source).then(|| source.entries_max());
         let numbers = numbers::numbers(&reader, source, whole.map(|_| cpus * stride))?;
         let labels = if whole.is_some() { Labels::none() } else { Labels::of(source) };
+        let texts = |number: &Number| number.path.len() + number.unit.len();
+        let longest = numbers.iter().map(texts).max().unwrap_or(0);
         let per_cpu = source.cpus().is_some();
         let key = if whole.is_some() { 0 } else { source.key_size() };
-        Ok(Self { key, labels, numbers, reader, cpus, stride, per_cpu, whole })
+        Ok(Self { key, labels, numbers, longest, reader, cpus, stride, per_cpu, whole })
     }
 
     /// The bytes of a key.
@@ -154,6 +158,11 @@ impl Layout {
     /// How many numbers a value has, those of a histogram taken for one.
     pub(super) fn numbers(&self) -> usize {
         self.numbers.len()
+    }
+
+    /// Bytes of a number's path and unit at most.
+    pub(super) fn longest_number(&self) -> usize {
+        self.longest
     }
 
     /// How many labels a key has.

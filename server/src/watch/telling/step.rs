@@ -150,7 +150,9 @@ impl Step<'_> {
         let Listener { series, room, feed, choice, size, .. } = self.listener;
         let version = &self.telling.version;
         let fits = series - self.chunk.removed + self.chunk.added + slots <= room
-            && choice.labels_bytes(&feed.layout, row.subject(&version.shape)) <= size.labels;
+            && choice.labels_bytes(&feed.layout, row.subject(&version.shape))
+                + feed.layout.longest_number()
+                <= size.labels;
         if fits {
             self.chunk.added += slots;
             followed.add(row.at);

@@ -302,7 +302,7 @@ fn come(sources: &FakeSources, maps: &mut Vec<Arc<FakeMap>>) {
 
 #[tokio::test(start_paused = true)]
 async fn every_view_is_what_a_sweep_saw() {
-    for seed in 0..24 {
+    for seed in 0..32 {
         tokio::time::timeout(Duration::from_hours(1), play(seed)).await.expect("no hang");
     }
 }
