@@ -90,7 +90,7 @@ impl Choice {
         self.rules.iter().map(rule).sum()
     }
 
-    /// Where the names that [`names`] listed are among those that are looked for.
+    /// Where the names that [`names()`] listed are among those that are looked for.
     pub(super) fn named(mut self, names: &[(usize, HostName)], places: &[usize]) -> Self {
         let labels = names.iter().map(|(label, _)| *label);
         self.names = labels.zip(places.iter().copied()).collect();
