@@ -16,7 +16,7 @@ pub struct Call {
     account: Account,
     caller: CallerKey,
     state: Mutex<State>,
-    _seat: Seat,
+    _seat: Option<Seat>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Call {
         account: Account,
         caller: CallerKey,
         held: Charge,
-        seat: Seat,
+        seat: Option<Seat>,
     ) -> Self {
         let state = Mutex::new(State { held, whole: None, due: None });
         Self { row, account, caller, state, _seat: seat }

@@ -88,7 +88,7 @@ impl Entrance {
             Shape::ClientStream | Shape::Both => u64::from(STREAM_WINDOW),
         };
         let charge = account.charge(CALL_BYTES + window)?;
-        Ok(Arc::new(Call::new(row, account.clone(), self.caller, charge, seat)))
+        Ok(Arc::new(Call::new(row, account.clone(), self.caller, charge, Some(seat))))
     }
 }
 
@@ -107,11 +107,9 @@ where
         let call = match self.admit(row) {
             Ok(call) => call,
             Err(refused) => {
-                let seat = self.gate.health.sit(SeatKind::Request);
-                let (Ok(seat), held) = (seat, self.gate.health.empty()) else {
-                    unreachable!("nobody's seats are not counted")
-                };
-                let call = Call::new(row, self.gate.health.clone(), self.caller, held, seat);
+                let account = self.gate.health.clone();
+                let held = account.empty();
+                let call = Call::new(row, account, self.caller, held, None);
                 let response = Some(Status::from(refused).into_http());
                 return Answer::Refused { response, call: Arc::new(call), gate: self.gate.clone() };
             }
@@ -122,7 +120,7 @@ where
         let mut request = request.map(|body| {
             tonic::body::Body::new(Inbound::new(body, call.clone(), Weights::get(), most))
         });
-        if request.body().is_end_stream_now() {
+        if request.body().is_end_stream() {
             call.set_whole();
         }
         request.extensions_mut().insert(self.peer.clone());
@@ -134,24 +132,13 @@ where
     }
 }
 
-/// Whether a body has nothing in it, for the clock.
-trait IsEmpty {
-    fn is_end_stream_now(&self) -> bool;
-}
-
-impl IsEmpty for tonic::body::Body {
-    fn is_end_stream_now(&self) -> bool {
-        Body::is_end_stream(self)
-    }
-}
-
-type Response_ = <Routes as tower::Service<Request<tonic::body::Body>>>::Future;
+type Serving = <Routes as tower::Service<Request<tonic::body::Body>>>::Future;
 
 pin_project! {
     /// The answer to come: a service's own, or a refusal.
     #[project = AnswerProjection]
     pub(super) enum Answer {
-        Under { #[pin] response: Response_, call: Arc<Call>, gate: Arc<Gate>, clock: Clock },
+        Under { #[pin] response: Serving, call: Arc<Call>, gate: Arc<Gate>, clock: Clock },
         Refused {
             response: Option<Response<tonic::body::Body>>,
             call: Arc<Call>,

@@ -1,5 +1,5 @@
 //! Nothing that a caller sends can stop the agent or keep others waiting: what was tried against it,
-//! each in a budget of 128 MiB and with a client beside it whose calls must neither fail nor take over
+//! each in a budget of 128 MiB, in a memory cgroup, and with a client beside it whose calls must neither fail nor take over
 //! a second.
 
 mod answers;
@@ -8,26 +8,33 @@ mod every_rpc;
 mod requests;
 mod work;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bpfgate_client::v1::{self, EnumType, EnumValue, MapType, r#type};
-use bpfgate_client::{Client, UpdateMode};
+use bpfgate_client::{Client, MapFilter, UpdateMode};
 use bpfgate_tests::hostile::{Good, anonymous_memory};
-use bpfgate_tests::{Agent, NewMap, SOON, within};
+use bpfgate_tests::{Agent, MemoryCgroup, NewMap, SOON, within};
 
 /// The agent's `max_memory_bytes` here.
 const BUDGET: u64 = 128 << 20;
 /// What the agent may have beside it: its own code's data, the allocator's slack.
 const SLACK: u64 = 64 << 20;
 
+/// Threads for long work, and for large messages, that are kept for a while.
+const THREADS: usize = 40;
+
 const MIB: u32 = 1 << 20;
 
-fn agent() -> Agent {
+/// What the agent, its parsing processes and its maps may have together, or the kernel ends it.
+const HOUSE: u64 = 640 << 20;
+
+fn agent(cgroup: &MemoryCgroup) -> Agent {
     let limits = format!(
         "[limits]\nmax_memory_bytes = {BUDGET}\nrequest_seconds = 1\nanswer_seconds = 2\n\
          stall_seconds = 2\npreface_seconds = 1\n"
     );
-    Agent::builder().config(limits).spawn()
+    Agent::builder().config(limits).before(cgroup.enter()).spawn()
 }
 
 /// An agent with a map for the client beside it.
@@ -35,15 +42,21 @@ struct Trial {
     agent: Agent,
     client: Client,
     good: Good,
+    // Last: it goes when the agent is gone.
+    cgroup: MemoryCgroup,
 }
 
 impl Trial {
     async fn begin() -> Self {
-        let agent = agent();
+        // Its path must tell this trial from others of this process.
+        static TRIALS: AtomicU32 = AtomicU32::new(0);
+        let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+        let cgroup = MemoryCgroup::new(&format!("trial{number}"), HOUSE);
+        let agent = agent(&cgroup);
         let client = agent.client().await;
         NewMap::array("good").make(&client).await;
         let good = Good::start(&agent, "good").await;
-        Self { agent, client, good }
+        Self { agent, client, good, cgroup }
     }
 
     /// Fails if the agent has taken more memory than it may.
@@ -55,7 +68,7 @@ impl Trial {
     /// The good client's word, and that all is as it was: nothing is charged any more to anybody but
     /// root, whose the two connections and the maps are.
     async fn end(self) {
-        let Self { agent, client, good } = self;
+        let Self { agent, client, good, cgroup } = self;
         good.finish().await;
         let begun = std::time::Instant::now();
         let ledger = loop {
@@ -71,9 +84,16 @@ impl Trial {
         // The agent gives back what it has freed every ten seconds.
         let settled = within(2 * SOON, || anonymous_memory(agent.pid()) < SLACK);
         assert!(settled, "it keeps {} MiB", anonymous_memory(agent.pid()) >> 20);
+        for map in client.maps().list(MapFilter::default()).await.unwrap() {
+            client.maps().delete(&map.name).await.unwrap();
+        }
+        agent.assert_only_baseline();
         drop(client);
         agent.assert_no_connections();
+        let (now, then) = (agent.checkpoint().threads, agent.baseline().threads);
+        assert!(now <= then + THREADS, "{then} threads at the start, {now} now");
         agent.stop();
+        assert_eq!(cgroup.kills(), 0, "the kernel ended something");
     }
 }
 
