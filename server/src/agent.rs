@@ -19,15 +19,13 @@ use crate::config::Config;
 use crate::core::{Limits, MissingPrivilege, Registry, missing_privileges};
 use crate::elf::{ParseLimits, Parser};
 use crate::events::EventHub;
+use crate::give_back;
 use crate::layer::{self, Gate, Http2};
 use crate::ledger::Ledger;
 use crate::listen::{Connection, Endpoint, Listener, RuntimeDir, serve_listeners};
 use crate::rpc::{self, Identity, Shared};
-use crate::sys;
 use crate::watch::{Hub, WatchLimits};
 
-/// How long the allocator may keep what was freed.
-const GIVE_BACK: Duration = Duration::from_secs(10);
 
 /// A running agent.
 pub struct Agent {
@@ -83,7 +81,7 @@ impl Agent {
             stopping.clone(),
         );
         let routes = rpc::routes(Arc::new(shared)).await?;
-        tokio::spawn(give_back(stopping.clone()));
+        tokio::spawn(give_back::run(ledger.clone(), stopping.clone()));
         let gate = Gate::new(routes, limits.clone(), &ledger);
         let (http2, cut_off) = (Http2::new(gate, stopping.clone()), CancellationToken::new());
         let ended = cut_off.clone();
@@ -135,14 +133,6 @@ fn fitting(limits: Limits) -> anyhow::Result<Limits> {
         warn!("{warning}");
     }
     Ok(limits)
-}
-
-/// Lets the kernel have what callers no longer make the agent hold.
-async fn give_back(stopping: CancellationToken) {
-    while timeout(GIVE_BACK, stopping.cancelled()).await.is_err() {
-        // On a thread of its own: one of the runtime's would be kept for the next time.
-        std::thread::spawn(sys::give_back);
-    }
 }
 
 fn watch_limits(limits: &Limits) -> WatchLimits {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod core;
 pub mod elf;
 pub mod events;
+mod give_back;
 pub mod layer;
 pub mod ledger;
 pub mod listen;
