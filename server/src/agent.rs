@@ -26,7 +26,6 @@ use crate::listen::{Connection, Endpoint, Listener, RuntimeDir, serve_listeners}
 use crate::rpc::{self, Identity, Shared};
 use crate::watch::{Hub, WatchLimits};
 
-
 /// A running agent.
 pub struct Agent {
     registry: Arc<Registry>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::reserve::Place;
 use super::table::Row;
 use crate::core::Error;
 use crate::ledger::{Account, CallerKey, Charge, Seat};
@@ -16,7 +17,18 @@ pub struct Call {
     account: Account,
     caller: CallerKey,
     state: Mutex<State>,
-    _seat: Option<Seat>,
+    _entry: Entry,
+}
+
+/// What a call was let in by.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// One of the caller's seats.
+    Share(#[expect(dead_code, reason = "given back when it is dropped")] Seat),
+    /// A place of what is kept for health.
+    Reserve(#[expect(dead_code, reason = "given back when it is dropped")] Place),
+    /// It was not: its answer says so.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -34,10 +46,10 @@ impl Call {
         account: Account,
         caller: CallerKey,
         held: Charge,
-        seat: Option<Seat>,
+        entry: Entry,
     ) -> Self {
         let state = Mutex::new(State { held, whole: None, due: None });
-        Self { row, account, caller, state, _seat: seat }
+        Self { row, account, caller, state, _entry: entry }
     }
 
     /// The RPC's row in the table.

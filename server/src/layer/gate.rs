@@ -14,10 +14,11 @@ use tonic::Status;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use super::call::Call;
+use super::call::{Call, Entry};
 use super::deadline::client_timeout;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
+use super::reserve::Reserve;
 use super::table::{self, Row, Shape};
 use super::weight::Weights;
 use crate::core::{CallError, Error, Limits};
@@ -28,15 +29,13 @@ use crate::policy::Peer;
 pub(super) const CALL_BYTES: u64 = 24 << 10;
 /// What a client's stream may have sent without anybody having read it.
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
-/// What the agent keeps for those who ask how it is.
-const HEALTH_BYTES: u64 = 8 << 20;
 
 /// Every request's way in. A clone is the same one.
 #[derive(Clone)]
 pub struct Gate {
     routes: Routes,
     limits: Limits,
-    health: Account,
+    reserve: Reserve,
 }
 
 /// The same for one connection.
@@ -56,10 +55,9 @@ pub(super) type AnswerBody = Outbound<tonic::body::Body>;
 impl Gate {
     /// The way to these services.
     pub fn new(routes: Routes, limits: Limits, ledger: &Ledger) -> Self {
-        let health = ledger.own("health", HEALTH_BYTES);
         // Built now rather than with the first request.
         Weights::get();
-        Self { routes: routes.prepare(), limits, health }
+        Self { routes: routes.prepare(), limits, reserve: Reserve::new(ledger) }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -77,18 +75,26 @@ impl Entrance {
     }
 
     fn admit(&self, row: &'static Row) -> Result<Arc<Call>, Error> {
-        let account = if row.always { &self.gate.health } else { &self.account };
-        let kind = match row.shape {
-            Shape::Unary => SeatKind::Request,
-            Shape::ClientStream | Shape::ServerStream | Shape::Both => SeatKind::Stream,
+        self.admit_to_share(row).or_else(|refused| {
+            let reserve = &self.gate.reserve;
+            let place = if row.always { reserve.place(self.caller) } else { None };
+            let Some(place) = place else { return Err(refused) };
+            let charge = reserve.account().charge(CALL_BYTES)?;
+            let account = reserve.account().clone();
+            Ok(Arc::new(Call::new(row, account, self.caller, charge, Entry::Reserve(place))))
+        })
+    }
+
+    /// On the caller's own account.
+    fn admit_to_share(&self, row: &'static Row) -> Result<Arc<Call>, Error> {
+        let (kind, window) = match row.shape {
+            Shape::Unary => (SeatKind::Request, 0),
+            Shape::ServerStream => (SeatKind::Stream, 0),
+            Shape::ClientStream | Shape::Both => (SeatKind::Stream, STREAM_WINDOW.into()),
         };
-        let seat = account.sit(kind)?;
-        let window = match row.shape {
-            Shape::Unary | Shape::ServerStream => 0,
-            Shape::ClientStream | Shape::Both => u64::from(STREAM_WINDOW),
-        };
-        let charge = account.charge(CALL_BYTES + window)?;
-        Ok(Arc::new(Call::new(row, account.clone(), self.caller, charge, Some(seat))))
+        let seat = Entry::Share(self.account.sit(kind)?);
+        let charge = self.account.charge(CALL_BYTES + window)?;
+        Ok(Arc::new(Call::new(row, self.account.clone(), self.caller, charge, seat)))
     }
 }
 
@@ -107,9 +113,9 @@ where
         let call = match self.admit(row) {
             Ok(call) => call,
             Err(refused) => {
-                let account = self.gate.health.clone();
+                let account = self.gate.reserve.account().clone();
                 let held = account.empty();
-                let call = Call::new(row, account, self.caller, held, None);
+                let call = Call::new(row, account, self.caller, held, Entry::Refused);
                 let response = Some(Status::from(refused).into_http());
                 return Answer::Refused { response, call: Arc::new(call), gate: self.gate.clone() };
             }

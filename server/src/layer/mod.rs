@@ -20,6 +20,7 @@ mod gate;
 mod http2;
 mod inbound;
 mod outbound;
+mod reserve;
 pub mod table;
 mod weight;
 

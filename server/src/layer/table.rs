@@ -54,7 +54,7 @@ pub struct Row {
     pub size: Size,
     /// Where the work is done.
     pub work: Work,
-    /// Answered whenever the agent can answer: it takes no seat and nothing of the caller's memory.
+    /// Answered whenever the agent can answer: where the caller's share is used up, from a reserve.
     pub always: bool,
 }
 
