@@ -5,6 +5,7 @@
 //! that deletes the key at hand makes the kernel start over: such maps can repeat entries.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -204,12 +205,17 @@ impl Reader {
                 }
                 sums.freeze()
             }
-            _ => values.freeze().slice(from * value_len..to * value_len),
+            _ => part(values, from * value_len..to * value_len),
         };
         let keys = match self.parts {
             Parts::Values => Bytes::new(),
-            _ => keys.freeze().slice(from * key_len..to * key_len),
+            _ => part(keys, from * key_len..to * key_len),
         };
+        if let Some(charge) = &mut charge
+            && taken * 2 < count
+        {
+            charge.shrink((taken * (key_len + value_len)) as u64);
+        }
         let position = self.position.clone();
         Ok(Some(Chunk { count: taken, keys, values, position, charge }))
     }
@@ -232,13 +238,20 @@ impl Reader {
             };
             match read {
                 Ok((count, end)) => {
+                    // The rest of the buffers was never touched: it is not there.
+                    let mut charge = charge;
+                    if let Some(charge) = &mut charge {
+                        charge.shrink((count * (sizes.0 + sizes.1)) as u64);
+                    }
                     return Ok(Batch { keys, values, count, end, before, charge });
                 }
                 // One bucket has more entries than fit.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                     let entry = sizes.0 + sizes.1;
                     let most = BUFFER_BYTES_MAX / entry.max(1);
-                    self.capacity = (capacity * 2).max(BATCH_MIN).min(most);
+                    // A few large entries at a time, or there would soon be no memory to read them.
+                    let least = BATCH_MIN.min(BUFFER_BYTES / entry.max(1));
+                    self.capacity = (capacity * 2).max(least).min(most);
                     if self.capacity <= capacity {
                         return Err(Error::TooLarge {
                             what: format!("a hash bucket of map {}", self.map.text()),
@@ -305,6 +318,14 @@ impl Reader {
         }
         Ok((count, end))
     }
+}
+
+/// A part of a buffer, which is not kept for less than half of it.
+fn part(buffer: BytesMut, range: Range<usize>) -> Bytes {
+    if range.len() * 2 < buffer.len() {
+        return Bytes::copy_from_slice(&buffer[range]);
+    }
+    buffer.freeze().slice(range)
 }
 
 /// One batch as the kernel gave it.
