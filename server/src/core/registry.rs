@@ -80,7 +80,7 @@ impl Registry {
         &self.loads
     }
 
-    /// The account of a request that has none of its own.
+    /// The account of what the agent reads and learns on nobody's word: its sweeps.
     pub fn no_callers_account(&self) -> Account {
         self.nobody.clone()
     }

@@ -72,8 +72,6 @@ pub struct Hub {
     wire: Arc<dyn Wire>,
     /// For what is remembered of maps that nobody watches.
     remembering: Account,
-    /// For watches of connections that have no account.
-    nobody: Account,
     changed: watch::Receiver<u64>,
     limits: WatchLimits,
     pool: Arc<Pool>,
@@ -111,7 +109,6 @@ impl Hub {
             sources,
             wire,
             remembering: ledger.own("remembered series", total / REMEMBERED),
-            nobody: ledger.own("watches", total / 2),
             pool: Arc::new(Pool::new(limits.series)),
             names: Arc::new(Names::new()),
             sweeps: Arc::new(Semaphore::new(limits.sweeps)),
@@ -144,11 +141,6 @@ impl Hub {
     /// Ends every watch with [`WatchError::Stopping`] and all sweepers. For good.
     pub fn shutdown(&self) {
         self.stop.cancel();
-    }
-
-    /// The account of watches whose connection has none.
-    pub fn nobody(&self) -> &Account {
-        &self.nobody
     }
 
     /// How many watches there are.
