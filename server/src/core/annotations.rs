@@ -2,7 +2,8 @@
 //! `__attribute__((btf_decl_tag("bpfgate:counter=By")))`. See docs/counters.md.
 
 use crate::btf::{self, Library};
-use crate::watch::{CounterKind, CounterSpec, HostName};
+use crate::host_names::HostName;
+use crate::watch::{CounterKind, CounterSpec};
 
 /// What the tags of a value's type say that its numbers count.
 pub(super) fn counters(btf: &Library<'_>, value_type_id: u32) -> Vec<CounterSpec> {

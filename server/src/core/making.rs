@@ -19,8 +19,9 @@ use super::{
 };
 use crate::broker::{self, LoadedProgram, Stop};
 use crate::elf::{MapPlan, ObjectPlan, ProgramPlan};
+use crate::host_names::HostName;
 use crate::ledger::{Account, Charge};
-use crate::watch::{CounterKind, CounterSpec, HostName};
+use crate::watch::{CounterKind, CounterSpec};
 
 /// An object that is parsed.
 pub(super) struct Making {

@@ -16,8 +16,9 @@ use super::pins::Pins;
 use super::room::Room;
 use super::schemas::Meaning;
 use crate::broker::MapRequest;
+use crate::host_names::HostName;
 use crate::sys;
-use crate::watch::{CounterSpec, HostName};
+use crate::watch::CounterSpec;
 
 /// Notes of the caller's own.
 pub type Labels = BTreeMap<String, String>;

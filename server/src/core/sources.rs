@@ -10,8 +10,9 @@ use tokio::sync::watch::Receiver;
 
 use super::iterate::{IterateRequest, Parts, Reader};
 use super::{CpuMode, Error, Map, Registry, kind};
+use crate::host_names::HostName;
 use crate::ledger::Account;
-use crate::watch::{CounterSource, CounterSpec, HostName, KeyLife, Sources, counter_faults};
+use crate::watch::{CounterSource, CounterSpec, KeyLife, Sources, counter_faults};
 use aya_obj::generated::bpf_map_type as types;
 
 impl Sources for Registry {

@@ -12,11 +12,10 @@ use super::Shared;
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
 use crate::core::Error;
+use crate::host_names::HostName;
 use crate::layer::Call;
 use crate::ledger::Account;
-use crate::watch::{
-    CpuMode, HostName, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher,
-};
+use crate::watch::{CpuMode, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher};
 
 /// The messages of a watch: whole frames, paid for until the last part of one is dropped.
 pub(super) type Frames = Stream<Bytes>;

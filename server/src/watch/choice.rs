@@ -7,10 +7,10 @@ use bpfgate_proto::name::MapName;
 
 use super::layout::Layout;
 use super::message::Label;
-use super::names;
 use super::request::{CpuMode, LabelMatcher, Selector, Terms};
-use super::source::{HostName, covers};
+use super::source::covers;
 use super::version::Subject;
+use crate::host_names::{self, HostName};
 
 /// Which series of one map a watch takes, and which labels it wants names for.
 pub(super) struct Choice {
@@ -165,7 +165,7 @@ impl Choice {
             return subject.name(*place).map(|name| Cow::Borrowed(&**name));
         }
         let (bytes, number) = layout.label_number(subject.key, label);
-        names::derive(*what, bytes, number)
+        host_names::derive(*what, bytes, number)
     }
 
     /// What a key's labels take at most, with their names.

@@ -21,7 +21,9 @@ use super::purse::Purse;
 use super::removals::Removals;
 use super::request::CpuMode;
 use super::segment::Shape;
-use super::source::{CounterSource, HostName, KeyLife};
+use super::source::{CounterSource, KeyLife};
+use crate::host_names::HostName;
+
 use super::tiers::Tiers;
 use super::version::{Span, Version};
 use crate::ledger::{Account, Exhausted};

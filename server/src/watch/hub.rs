@@ -15,7 +15,6 @@ use super::error::WatchError;
 use super::feed::{Feed, FeedKey, Part, Want};
 use super::layout::Layout;
 use super::message::Wire;
-use super::names::Names;
 use super::page::Size;
 use super::pass::Pass;
 use super::pool::Pool;
@@ -25,6 +24,7 @@ use super::source::{CounterSource, Sources};
 use super::sweeper;
 use super::view::View;
 use super::watcher::Watcher;
+use crate::host_names::Names;
 use crate::ledger::{Account, Ledger};
 
 /// What watching may cost the agent.
@@ -110,7 +110,7 @@ impl Hub {
             wire,
             remembering: ledger.own("remembered series", total / REMEMBERED),
             pool: Arc::new(Pool::new(limits.series)),
-            names: Arc::new(Names::new()),
+            names: Arc::new(Names::of_this_host()),
             sweeps: Arc::new(Semaphore::new(limits.sweeps)),
             limits,
             epoch: Instant::now(),

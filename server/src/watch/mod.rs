@@ -20,7 +20,7 @@
 //! - [`request`]: what is asked for, checked once · [`error`]: why a watch is refused or ends
 //! - [`message`]: what a watch says · [`told`]: the same as bytes
 //! - [`source`]: what the hub needs to know of a map
-//! - `layout`: bytes to labels and numbers · `names`: numbers to this host's names
+//! - `layout`: bytes to labels and numbers · `interned`: names that keys have
 //! - `pass`: reading a map · `segment`: its series · `removals`: what went · `version`: both behind
 //!   a sweep · `tiers`: when it is read · `sweeper`: reading it again · `feed`: all of these for one
 //!   map · `purse`: who pays for it · `pool`: refs and room for all maps
@@ -35,9 +35,9 @@ mod choice;
 pub mod error;
 mod feed;
 pub mod hub;
+mod interned;
 mod layout;
 pub mod message;
-mod names;
 mod page;
 mod parcel;
 mod pass;
@@ -66,6 +66,6 @@ pub use message::{
     Series, Sync, Wire,
 };
 pub use request::{CpuMode, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest};
-pub use source::{CounterKind, CounterSource, CounterSpec, HostName, KeyLife, Sources};
+pub use source::{CounterKind, CounterSource, CounterSpec, KeyLife, Sources};
 pub use told::Told;
 pub use watcher::Watcher;

@@ -8,8 +8,8 @@ use bpfgate_proto::name::MapGlob;
 
 use super::error::WatchError;
 use super::hub::WatchLimits;
-use super::source::HostName;
 use super::tiers::GRID;
+use crate::host_names::HostName;
 
 /// The shortest interval. What is granted is a multiple of it.
 pub const INTERVAL_MIN: Duration = GRID;

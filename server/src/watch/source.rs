@@ -1,5 +1,6 @@
 //! What the hub needs to know of a map, and nothing else: the registry implements it.
 
+use crate::host_names::HostName;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -100,33 +101,6 @@ impl CounterKind {
         match self {
             Self::Monotonic | Self::Histogram => true,
             Self::Gauge => false,
-        }
-    }
-}
-
-/// What a number stands for on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostName {
-    /// An interface's index.
-    Interface,
-    /// A cgroup's id.
-    Cgroup,
-    /// A user's number.
-    User,
-    /// A system call's number.
-    Syscall,
-    /// An IP protocol's number.
-    Protocol,
-    /// An IP address.
-    Address,
-}
-
-impl HostName {
-    /// What a number stands for may change, so that a series keeps the name it had at first.
-    pub(super) fn is_kept(self) -> bool {
-        match self {
-            Self::Interface | Self::Cgroup | Self::User => true,
-            Self::Syscall | Self::Protocol | Self::Address => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::removals::{Gone, Removals};
 use super::request::CpuMode;
 use super::segment::{Keys, Segment, Shape, Values};
-use super::source::HostName;
+use crate::host_names::HostName;
 use crate::ledger::{Account, Charge, Exhausted};
 
 /// When a sweep ran.

@@ -6,7 +6,8 @@
 use bpfgate_proto::value::{Leaf, Plan};
 
 use super::{compile, is_padding, word};
-use crate::watch::source::{CounterSource, HostName, KeyLife, covered};
+use crate::host_names::HostName;
+use crate::watch::source::{CounterSource, KeyLife, covered};
 
 /// A key of more fields than this is one label: every series tells all of them.
 const LABELS_MAX: usize = 64;

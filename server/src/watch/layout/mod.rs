@@ -17,7 +17,8 @@ use self::labels::Labels;
 use self::numbers::Reader;
 pub(super) use self::numbers::{Number, listed};
 use super::request::CpuMode;
-use super::source::{CounterSource, HostName};
+use super::source::CounterSource;
+use crate::host_names::HostName;
 
 /// How to read one map's entries.
 pub(super) struct Layout {

@@ -18,15 +18,16 @@ use hashbrown::HashTable;
 use self::memory::Memory;
 pub(in crate::watch) use self::wanted::Wanted;
 
+use crate::host_names::HostName;
+use crate::host_names::Names;
 use crate::ledger::Exhausted;
+use crate::watch::interned::Interned;
 use crate::watch::layout::Layout;
-use crate::watch::names::{Interned, Names};
 use crate::watch::pool::Pool;
 use crate::watch::purse::Purse;
 use crate::watch::removals::Gone;
 use crate::watch::request::CpuMode;
 use crate::watch::segment::{RESET_BYTES, Segment, Shape, nanoseconds};
-use crate::watch::source::HostName;
 use crate::watch::version::Mode;
 
 /// What a sweep found.

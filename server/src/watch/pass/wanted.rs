@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Pass;
+use crate::host_names::HostName;
 use crate::watch::request::CpuMode;
 use crate::watch::segment::{RESET_BYTES, Segment};
-use crate::watch::source::HostName;
 use crate::watch::version::Mode;
 
 /// What watchers want of a map's next sweep.

@@ -12,9 +12,10 @@ use bpfgate_proto::value::Schema;
 use tokio::sync::watch;
 
 use super::said::Scribe;
+use crate::host_names::HostName;
 use crate::ledger::{Account, CallerKey, Ledger};
 use crate::watch::{
-    CounterSource, CounterSpec, HostName, Hub, KeyLife, Selector, Sources, WatchError, WatchLimits,
+    CounterSource, CounterSpec, Hub, KeyLife, Selector, Sources, WatchError, WatchLimits,
     WatchRequest, Watcher,
 };
 

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::fake::{FakeMap, all_of, hub};
 use super::fold::Fold;
 use super::said::{Said, said};
-use crate::watch::{
-    CounterKind, CounterSpec, CpuMode, HostName, RemovedReason, Told, WatchLimits, Watcher,
-};
+use crate::host_names::HostName;
+use crate::watch::{CounterKind, CounterSpec, CpuMode, RemovedReason, Told, WatchLimits, Watcher};
 
 const SECOND: Duration = Duration::from_secs(1);
 

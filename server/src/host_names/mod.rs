@@ -1,14 +1,12 @@
-//! What numbers in keys stand for on this host: interfaces, cgroups, users, system calls, protocols.
+//! What numbers stand for on this host: interfaces, cgroups, users, system calls, protocols.
 //!
-//! Asked on the blocking pool only, once for each key of a map where somebody wants it: a series
-//! keeps the name that its number had when it was first seen.
+//! Asked on the blocking pool only.
 
 mod cgroups;
 mod protocols;
 mod users;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +16,36 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 
 use self::cgroups::Cgroups;
 use self::users::Users;
-use super::purse::Purse;
-use super::source::HostName;
+
+/// What a number stands for on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostName {
+    /// An interface's index.
+    Interface,
+    /// A cgroup's id.
+    Cgroup,
+    /// A user's number.
+    User,
+    /// A system call's number.
+    Syscall,
+    /// An IP protocol's number.
+    Protocol,
+    /// An IP address.
+    Address,
+}
+
+impl HostName {
+    /// What a number stands for may change: who names it must remember what it named.
+    pub fn is_kept(self) -> bool {
+        match self {
+            Self::Interface | Self::Cgroup | Self::User => true,
+            Self::Syscall | Self::Protocol | Self::Address => false,
+        }
+    }
+}
 
 /// Numbers to names, as far as this host knows them.
-pub(super) struct Names {
+pub struct Names {
     /// Any socket: its network namespace is what counts.
     interfaces: Option<OwnedFd>,
     cgroups: Mutex<Table<Cgroups>>,
@@ -30,7 +53,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new() -> Self {
+    /// Of the network namespace that the agent is in.
+    pub fn of_this_host() -> Self {
         let flags = SocketFlags::CLOEXEC;
         Self {
             interfaces: socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None).ok(),
@@ -40,7 +64,7 @@ impl Names {
     }
 
     /// The name of a number that is [kept](HostName::is_kept). Blocks.
-    pub(super) fn find(&self, what: HostName, number: u64) -> Option<Arc<str>> {
+    pub fn find(&self, what: HostName, number: u64) -> Option<Arc<str>> {
         match what {
             HostName::Interface => {
                 let index = u32::try_from(number).ok().filter(|index| *index > 0)?;
@@ -54,52 +78,19 @@ impl Names {
     }
 
     /// Forgets what was read: nobody asks any more.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         *lock(&self.cgroups) = Table::default();
         *lock(&self.users) = Table::default();
     }
 }
 
 /// The name of a number that always has the same, given as what it is and by its bytes.
-pub(super) fn derive(what: HostName, bytes: &[u8], number: u64) -> Option<Cow<'static, str>> {
+pub fn derive(what: HostName, bytes: &[u8], number: u64) -> Option<Cow<'static, str>> {
     match what {
         HostName::Syscall => syscall(number).map(Cow::Borrowed),
         HostName::Protocol => protocols::name(number).map(Cow::Borrowed),
         HostName::Address => address(bytes).map(Cow::Owned),
         HostName::Interface | HostName::Cgroup | HostName::User => None,
-    }
-}
-
-/// The names that a map's keys have, each held once.
-#[derive(Default)]
-pub(super) struct Interned(HashSet<Arc<str>>);
-
-impl Interned {
-    /// The name as it is held, if there is memory for it.
-    pub(super) fn take(&mut self, name: &str, purse: &Purse) -> Option<Arc<str>> {
-        if let Some(known) = self.0.get(name) {
-            return Some(known.clone());
-        }
-        purse.take(Self::cost(name)).ok()?;
-        let name: Arc<str> = name.into();
-        self.0.insert(name.clone());
-        Some(name)
-    }
-
-    /// Lets go of those that no key has any more.
-    pub(super) fn forget(&mut self, purse: &Purse) {
-        self.0.retain(|name| {
-            let used = Arc::strong_count(name) > 1;
-            if !used {
-                purse.give(Self::cost(name));
-            }
-            used
-        });
-    }
-
-    fn cost(name: &str) -> usize {
-        // Its counts, its place in the set, and the set's growth.
-        name.len() + 96
     }
 }
 
@@ -169,7 +160,7 @@ mod tests {
     use super::*;
 
     fn find(what: HostName, number: u64) -> Option<String> {
-        let kept = Names::new().find(what, number).map(|name| name.to_string());
+        let kept = Names::of_this_host().find(what, number).map(|name| name.to_string());
         kept.or_else(|| derive(what, &[], number).map(Cow::into_owned))
     }
 
