@@ -59,12 +59,12 @@ impl Objects {
         call.part(answer.object, "object")
     }
 
-    /// Detaches its programs and forgets its programs and maps.
-    pub async fn unload(&self, name: &str) -> Result<(), Error> {
+    /// Detaches its programs and forgets its programs and maps, but for those that other objects
+    /// share: these are another's now, and the answer says whose.
+    pub async fn unload(&self, name: &str) -> Result<Vec<v1::HandedOverMap>, Error> {
         let call = self.client.call("UnloadObject");
         let request = call.request(v1::UnloadObjectRequest { name: name.to_owned() });
-        call.answer(self.rpc().unload_object(request).await)?;
-        Ok(())
+        Ok(call.answer(self.rpc().unload_object(request).await)?.handed_over)
     }
 
     /// How often the programs of an object, or all of them, ran and for how long. `enable` has the

@@ -24,7 +24,7 @@ impl MapFilter {
         let Self { names, types, labels } = self;
         let named = |glob: &MapGlob| map.name().is_some_and(|name| glob.matches(name));
         (types.is_empty() || types.contains(&map.sys().info().map_type))
-            && contains(&map.about().labels, labels)
+            && contains(map.labels(), labels)
             && (names.is_empty() || names.iter().any(named))
     }
 }
@@ -40,6 +40,12 @@ impl Registry {
         let mut maps = self.all_maps();
         maps.retain(|map| filter.fits(map));
         maps
+    }
+
+    /// The map as it is called now, if the agent still owns it.
+    pub fn now(&self, map: &Map) -> Option<Arc<Map>> {
+        let there = self.owned_by_id(map.sys().info().id)?;
+        there.is(map).then_some(there)
     }
 
     pub(super) fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {

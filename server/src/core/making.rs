@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::footprint::{btf_bytes, note_bytes, object_bytes, program_bytes};
 use super::kernel_memory::KernelCharge;
-use super::object::{Object, Program, ProgramRoom};
+use super::object::{Holdings, Object, Program, ProgramRoom, SharedMap};
 use super::room::Room;
 use super::schemas::{Meaning, Schemas};
 use super::{
@@ -71,13 +71,20 @@ impl Making {
             Ok(Arc::new(Program { name, loaded, _room: room }))
         };
         let programs = loaded.programs.into_iter().zip(programs).map(program);
+        let shared = shared.into_iter().map(|(at, map)| {
+            let member = MapName::in_object(name, &plan.maps[at].name)?;
+            Ok(SharedMap { member, map })
+        });
+        let holdings = Holdings {
+            maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
+            shared: shared.collect::<Result<_, Error>>()?,
+        };
         let object = Object {
             programs: programs.collect::<Result<_, Error>>()?,
-            maps: maps.iter().filter_map(|map| map.name().cloned()).collect(),
             name: self.name,
             builtin: self.builtin.map(|builtin| builtin.name.to_owned()),
             sha256: self.sha256,
-            shared: shared.into_values().collect(),
+            holdings: holdings.into(),
             labels: self.labels,
             loaded_at: SystemTime::now(),
             _room: (btf, own),
@@ -148,7 +155,8 @@ impl Making {
             host_names.extend(annotations::host_names(library, planned.btf_key_type_id));
         }
         let inner = planned.inner.as_deref().map(|inner| Box::new(broker::map_request(inner)));
-        About { counters, host_names, inner, ..About::default() }
+        let labels = self.labels.clone();
+        About { counters, host_names, labels, inner, ..About::default() }
     }
 
     /// The type of a map's records, if the built-in says it.

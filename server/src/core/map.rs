@@ -46,7 +46,7 @@ pub struct About {
     pub counters: Vec<CounterSpec>,
     /// What its key's fields stand for on this host, by label.
     pub host_names: Vec<(String, HostName)>,
-    /// Notes.
+    /// Notes, until the map is made: then it has them itself.
     pub labels: Labels,
     /// Of an event buffer: what the records are.
     pub records: RecordTypes,
@@ -56,11 +56,19 @@ pub struct About {
     pub numa_node: Option<u32>,
 }
 
-/// A map in the kernel that requests can reach.
+/// A map in the kernel that requests can reach, by what it is called now.
 #[derive(Debug)]
 pub struct Map {
     identity: Identity,
     text: String,
+    /// The caller's own notes on it and on its object.
+    labels: Labels,
+    body: Arc<Body>,
+}
+
+/// What stays of a map whatever it is called.
+#[derive(Debug)]
+struct Body {
     sys: sys::Map,
     about: About,
     key_plan: Option<Arc<Plan>>,
@@ -70,7 +78,7 @@ pub struct Map {
     created_at: SystemTime,
     capabilities: Capabilities,
     shared: Shared,
-    pub(super) pins: Pins,
+    pins: Pins,
     /// Last: given back once the descriptor and the shared memory are gone.
     _room: Room,
 }
@@ -86,46 +94,70 @@ impl Map {
     ) -> Self {
         let Meaning { schema, key, value, charges } = meaning;
         room.own.extend(charges);
-        let about = About { schema, ..about };
+        let mut about = About { schema, ..about };
+        let labels = std::mem::take(&mut about.labels);
         let value_size = sys.info().value_size as usize;
         // A schema that does not fit the map was refused or dropped before.
         let fitting = |plan: Option<Arc<Plan>>, size| plan.filter(|plan| plan.size() == size);
         let key_plan = fitting(key, sys.key_len());
         let value_plan = fitting(value, value_size);
         let sum_plan = value_plan.clone().unwrap_or_else(|| Arc::new(Plan::opaque(value_size)));
-        let text = match &identity {
-            Identity::Owned { name, .. } => name.to_string(),
-            Identity::Adopted(reference) => reference.clone(),
-        };
         let owned = matches!(identity, Identity::Owned { .. });
         let capabilities = capability::of(&sys, owned);
-        let created_at = SystemTime::now();
         let id = sys.info().id;
-        let room = Room { kernel: room.kernel.of_map(id), ..room };
-        Self {
-            identity,
-            text,
+        let body = Body {
             sys,
             about,
             key_plan,
             value_plan,
             sum_plan,
-            created_at,
+            created_at: SystemTime::now(),
             capabilities,
             shared: Shared::default(),
             pins: Pins::default(),
-            _room: room,
-        }
+            _room: Room { kernel: room.kernel.of_map(id), ..room },
+        };
+        Self::called(identity, labels, Arc::new(body))
+    }
+
+    fn called(identity: Identity, labels: Labels, body: Arc<Body>) -> Self {
+        let text = match &identity {
+            Identity::Owned { name, .. } => name.to_string(),
+            Identity::Adopted(reference) => reference.clone(),
+        };
+        Self { identity, text, labels, body }
+    }
+
+    /// The same map as part of an object, with that object's notes.
+    pub(super) fn handed_to(&self, object: &ObjectName, name: MapName, labels: &Labels) -> Self {
+        let identity = Identity::Owned { name, object: Some(object.clone()) };
+        Self::called(identity, labels.clone(), self.body.clone())
     }
 
     /// Values are read through memory that the kernel shares.
     pub(super) fn share(&mut self, shared: Shared) {
-        self.shared = shared;
-        self.capabilities.mmap = true;
+        let body = Arc::get_mut(&mut self.body).expect("a map that is being made has one name");
+        body.shared = shared;
+        body.capabilities.mmap = true;
     }
 
     pub(super) fn shared(&self) -> &Shared {
-        &self.shared
+        &self.body.shared
+    }
+
+    /// Where others of the agent's host find it.
+    pub(super) fn own_pins(&self) -> &Pins {
+        &self.body.pins
+    }
+
+    /// The same map in the kernel, by the same descriptor.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.body, &other.body)
+    }
+
+    /// The caller's own notes on it and on its object.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     /// What it is called and whose it is.
@@ -156,52 +188,52 @@ impl Map {
 
     /// The descriptor and the kernel's sizes.
     pub fn sys(&self) -> &sys::Map {
-        &self.sys
+        &self.body.sys
     }
 
-    /// What its bytes mean, what its numbers count, and the caller's notes.
+    /// What its bytes mean and its numbers count. Its labels are its own.
     pub fn about(&self) -> &About {
-        &self.about
+        &self.body.about
     }
 
     /// Bytes of a key to typed values and back.
     pub fn key_plan(&self) -> Option<&Plan> {
-        self.key_plan.as_deref()
+        self.body.key_plan.as_deref()
     }
 
     /// Bytes of a value, on one CPU, to typed values and back.
     pub fn value_plan(&self) -> Option<&Plan> {
-        self.value_plan.as_deref()
+        self.body.value_plan.as_deref()
     }
 
     /// Adds the values of all CPUs.
     pub(super) fn sum_plan(&self) -> &Plan {
-        &self.sum_plan
+        &self.body.sum_plan
     }
 
     /// When the agent made or opened it.
     pub fn created_at(&self) -> SystemTime {
-        self.created_at
+        self.body.created_at
     }
 
     /// Which operations it has.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        &self.body.capabilities
     }
 
     /// Where the agent pinned it, below its bpffs.
     pub fn pins(&self) -> Vec<String> {
-        self.pins.paths()
+        self.body.pins.paths()
     }
 
     /// Bytes that the kernel charges for it, and whether it is frozen.
     pub fn memory(&self) -> io::Result<(u64, bool)> {
-        sys::map_memory(self.sys.as_fd())
+        sys::map_memory(self.body.sys.as_fd())
     }
 
     /// Bytes from one CPU's value to the next.
     pub fn cpu_stride(&self) -> usize {
-        (self.sys.info().value_size as usize).next_multiple_of(8)
+        (self.body.sys.info().value_size as usize).next_multiple_of(8)
     }
 }
 

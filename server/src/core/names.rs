@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bpfgate_proto::name::{MapName, ObjectName};
 
-use super::object::{Link, Object, Program};
+use super::object::{Link, Object, Program, SharedMap};
 use super::{Error, Map};
 
 /// What stands under which name.
@@ -33,6 +33,16 @@ pub(super) struct Gone {
     _links: Vec<Arc<Link>>,
     _objects: Vec<Arc<Object>>,
     pub(super) maps: Vec<Arc<Map>>,
+    pub(super) handed: Vec<HandedOver>,
+}
+
+/// A map whose object went while another shared it: it is that one's now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// What it was called.
+    pub from: MapName,
+    /// What it is called now.
+    pub to: MapName,
 }
 
 impl Names {
@@ -66,20 +76,11 @@ impl Names {
         }
     }
 
-    /// That no other object uses one of these maps.
-    pub(super) fn check_not_shared(
-        &self,
-        maps: &[MapName],
-        except: Option<&ObjectName>,
-    ) -> Result<(), Error> {
-        for map in maps {
-            let mut sharers = self.sharers.get(map).into_iter().flatten();
-            if let Some(object) = sharers.find(|object| Some(*object) != except) {
-                let by = format!("object {object} shares it; unload that first");
-                return Err(Error::InUse { what: "map", name: map.to_string(), by });
-            }
-        }
-        Ok(())
+    /// That no object uses this map.
+    pub(super) fn check_not_shared(&self, map: &MapName) -> Result<(), Error> {
+        let Some(object) = self.sharers.get(map).and_then(BTreeSet::first) else { return Ok(()) };
+        let by = format!("object {object} shares it; unload that first");
+        Err(Error::InUse { what: "map", name: map.to_string(), by })
     }
 
     /// Puts an owned map under its name, which must be free.
@@ -104,13 +105,14 @@ impl Names {
         for program in &object.programs {
             self.program_ids.insert(program.loaded.info.id, program.clone());
         }
-        for name in object.shared.iter().filter_map(|map| map.name()) {
+        for name in object.holdings().shared.iter().filter_map(|shared| shared.map.name()) {
             self.sharers.entry(name.clone()).or_default().insert(object.name.clone());
         }
         self.objects.insert(object.name.clone(), object);
     }
 
-    /// Takes an object and all that is its own out of the names.
+    /// Takes an object and all that is its own out of the names. A map that others share goes to
+    /// the one of them that was loaded first.
     pub(super) fn take_object(&mut self, name: &ObjectName) -> Gone {
         let Some(object) = self.objects.remove(name) else { return Gone::default() };
         let links = self.links.extract_if(.., |_, link| link.program.object == *name);
@@ -118,7 +120,7 @@ impl Names {
         for program in &object.programs {
             self.program_ids.remove(&program.loaded.info.id);
         }
-        for map in object.shared.iter().filter_map(|map| map.name()) {
+        for map in object.holdings().shared.iter().filter_map(|shared| shared.map.name()) {
             if let Some(sharers) = self.sharers.get_mut(map) {
                 sharers.remove(name);
                 if sharers.is_empty() {
@@ -126,8 +128,39 @@ impl Names {
                 }
             }
         }
-        let maps = object.maps.iter().filter_map(|name| self.remove_map(name)).collect();
-        Gone { _links: links, _objects: vec![object], maps }
+        let (mut maps, mut handed) = (Vec::new(), Vec::new());
+        for from in std::mem::take(&mut object.holdings_mut().maps) {
+            let Some(map) = self.remove_map(&from) else { continue };
+            match self.hand_over(&from, &map) {
+                Some(to) => handed.push(HandedOver { from, to }),
+                None => maps.push(map),
+            }
+        }
+        Gone { _links: links, _objects: vec![object], maps, handed }
+    }
+
+    /// Gives a map that is nobody's any more to one of its sharers; its new name.
+    fn hand_over(&mut self, from: &MapName, map: &Arc<Map>) -> Option<MapName> {
+        let mut sharers = self.sharers.remove(from)?;
+        let sharing = sharers.iter().filter_map(|name| self.objects.get(name));
+        let heir = sharing.min_by_key(|object| (object.loaded_at, object.name.clone()))?.clone();
+        sharers.remove(&heir.name);
+        let of_map = |shared: &SharedMap| shared.map.is(map);
+        let place = heir.holdings().shared.iter().position(of_map)?;
+        let to = heir.holdings_mut().shared.remove(place).member;
+        let new = Arc::new(map.handed_to(&heir.name, to.clone(), &heir.labels));
+        heir.holdings_mut().maps.push(to.clone());
+        let others = sharers.iter().filter_map(|name| self.objects.get(name));
+        for object in others.chain([&heir]) {
+            for shared in object.holdings_mut().shared.iter_mut().filter(|it| of_map(it)) {
+                shared.map = new.clone();
+            }
+        }
+        if !sharers.is_empty() {
+            self.sharers.insert(to.clone(), sharers);
+        }
+        self.insert_map(new);
+        Some(to)
     }
 
     /// Takes everything out, for good.
@@ -140,6 +173,7 @@ impl Names {
             _links: all.links.into_values().collect(),
             _objects: all.objects.into_values().collect(),
             maps: all.maps.into_values().collect(),
+            handed: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Objects, their programs, and where these are attached.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName, ProgramName};
@@ -23,10 +23,8 @@ pub struct Object {
     pub sha256: [u8; 32],
     /// In the file's order.
     pub programs: Vec<Arc<Program>>,
-    /// Names of the maps that it brought.
-    pub maps: Vec<MapName>,
-    /// Maps of others that it uses, kept alive by it.
-    pub shared: Vec<Arc<Map>>,
+    /// Its maps. They change when an object goes whose map it shares.
+    pub(super) holdings: RwLock<Holdings>,
     /// Notes.
     pub labels: Labels,
     /// When it was loaded.
@@ -35,7 +33,35 @@ pub struct Object {
     pub(super) _room: (KernelCharge, Charge),
 }
 
+/// The maps of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Holdings {
+    /// Names of its own: those that it brought and those that were handed over to it.
+    pub maps: Vec<MapName>,
+    /// Those that it shares, which are others'.
+    pub shared: Vec<SharedMap>,
+}
+
+/// A map that an object uses and that is another's, kept alive by it.
+#[derive(Debug, Clone)]
+pub struct SharedMap {
+    /// What it would be called if it were this object's own.
+    pub member: MapName,
+    /// As it is called now.
+    pub map: Arc<Map>,
+}
+
 impl Object {
+    /// Its maps, as they are now.
+    pub fn holdings(&self) -> RwLockReadGuard<'_, Holdings> {
+        self.holdings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be changed under the lock of all names only.
+    pub(super) fn holdings_mut(&self) -> RwLockWriteGuard<'_, Holdings> {
+        self.holdings.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The program of that function name.
     pub fn program(&self, name: &str) -> Option<&Arc<Program>> {
         self.programs.iter().find(|program| program.name.program == name)

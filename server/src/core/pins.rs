@@ -151,7 +151,7 @@ impl Registry {
         let map = self.map(reference)?;
         map.require_writable()?;
         map.require(map.capabilities().pin, "pin")?;
-        let mut pins = map.pins.lock();
+        let mut pins = map.own_pins().lock();
         if pins.closed {
             return Err(Error::NoMap(reference.to_string()));
         }
@@ -174,7 +174,7 @@ impl Registry {
         if map.name().is_none() {
             return Err(Error::NotOurPin { path: path.as_str().to_owned() });
         }
-        let mut pins = map.pins.lock();
+        let mut pins = map.own_pins().lock();
         self.bpffs().unpin(path.as_str())?;
         pins.paths.remove(path.as_str());
         drop(pins);
@@ -186,7 +186,7 @@ impl Registry {
     pub(super) fn unpin_all(&self, maps: &[Arc<Map>]) {
         for map in maps {
             let paths = {
-                let mut pins = map.pins.lock();
+                let mut pins = map.own_pins().lock();
                 pins.closed = true;
                 std::mem::take(&mut pins.paths)
             };
@@ -194,6 +194,18 @@ impl Registry {
                 if let Err(error) = self.unpin_if_still(&path, map) {
                     warn!(map = map.text(), path, %error, "a pin is left");
                 }
+            }
+        }
+    }
+
+    /// Says which pins keep maps in the kernel that nobody is there to serve any more.
+    pub(super) fn tell_pins(&self, maps: &[Arc<Map>]) {
+        for map in maps {
+            for path in map.pins() {
+                let root = self.bpffs().existing_root();
+                let whole = root.and_then(|root| Ok(broker::host_path(root, &path)?));
+                let path = whole.map_or(path, |whole| whole.display().to_string());
+                warn!(map = map.text(), path, "a pin stays and keeps its map; rm removes it");
             }
         }
     }

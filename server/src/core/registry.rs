@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::footprint::note_bytes;
 use super::loading::Loads;
-use super::names::Names;
+use super::names::{HandedOver, Names};
 use super::object::{Link, Object};
 use super::pins::Bpffs;
 use super::room::Room;
@@ -213,7 +213,7 @@ impl Registry {
                 let by = format!("it belongs to object {object}; unload that instead");
                 return Err(Error::InUse { what: "map", name: name.to_string(), by });
             }
-            names.check_not_shared(std::slice::from_ref(name), None)?;
+            names.check_not_shared(name)?;
             names.remove_map(name)
         };
         self.bump();
@@ -251,40 +251,47 @@ impl Registry {
     /// Puts a loaded object and its maps under their names.
     pub(super) fn insert(&self, object: Object, maps: Vec<Arc<Map>>) -> Result<Arc<Object>, Error> {
         let object = Arc::new(object);
+        let mut holdings = object.holdings_mut();
         {
             let mut names = self.write();
             if names.stopping {
                 return Err(Error::Stopping);
             }
-            // A shared map may have gone while the verifier was at work.
-            for shared in &object.shared {
-                let there = shared.name().and_then(|name| names.maps().get(name));
-                if !there.is_some_and(|map| Arc::ptr_eq(map, shared)) {
-                    return Err(Error::NoMap(shared.text().to_owned()));
-                }
+            // A shared map may have gone while the verifier was at work, or be another's now.
+            for shared in &mut holdings.shared {
+                let there = names.map_of_id(shared.map.sys().info().id);
+                let there = there.filter(|there| there.is(&shared.map)).cloned();
+                shared.map = there.ok_or_else(|| Error::NoMap(shared.map.text().to_owned()))?;
             }
-            names.check_free(&object.maps)?;
+            names.check_free(&holdings.maps)?;
+            drop(holdings);
             names.insert_object(object.clone(), maps);
         }
         self.bump();
-        let (programs, maps) = (object.programs.len(), object.maps.len());
+        let (programs, maps) = (object.programs.len(), object.holdings().maps.len());
         info!(object = %object.name, programs, maps, "object loaded");
         Ok(object)
     }
 
-    /// Detaches and forgets an object, its programs and its maps. Blocking.
-    pub fn unload(&self, name: &ObjectName) -> Result<(), Error> {
+    /// Detaches and forgets an object, its programs and its maps, but for those that other objects
+    /// share: these are handed over. Blocking.
+    pub fn unload(&self, name: &ObjectName) -> Result<Vec<HandedOver>, Error> {
         let gone = {
             let mut names = self.write();
-            let object = names.objects().get(name).ok_or_else(|| Error::NoObject(name.clone()))?;
-            names.check_not_shared(&object.maps, Some(name))?;
+            if !names.objects().contains_key(name) {
+                return Err(Error::NoObject(name.clone()));
+            }
             names.take_object(name)
         };
         self.bump();
         self.unpin_all(&gone.maps);
+        let handed = gone.handed.clone();
         drop(gone);
         info!(object = %name, "object unloaded");
-        Ok(())
+        for HandedOver { from, to } in &handed {
+            info!(%from, %to, "a map that another object shares is that one's now");
+        }
+        Ok(handed)
     }
 
     /// Attaches a program. Blocking.
@@ -332,6 +339,7 @@ impl Registry {
     pub fn clear(&self) {
         let gone = self.write().take_all();
         self.bump();
+        self.tell_pins(&gone.maps);
         drop(gone);
     }
 

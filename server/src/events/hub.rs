@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bpfgate_proto::name::{MapGlob, MapRef};
+use bpfgate_proto::name::MapGlob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -194,12 +194,9 @@ impl EventHub {
         map.name().is_some_and(|name| self.keep_draining.iter().any(|glob| glob.matches(name)))
     }
 
-    /// The map is still under its name.
-    fn has(&self, map: &Arc<Map>) -> bool {
-        map.name().is_some_and(|name| {
-            let there = self.registry.map(&MapRef::Name(name.clone()));
-            there.is_ok_and(|there| Arc::ptr_eq(&there, map))
-        })
+    /// The map is still the agent's, whatever it is called.
+    fn has(&self, map: &Map) -> bool {
+        self.registry.now(map).is_some()
     }
 
     fn limits(&self) -> &Limits {

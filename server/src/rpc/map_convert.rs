@@ -149,7 +149,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         schema: map.about().schema.as_deref().filter(|_| whole).cloned().map(Into::into),
         capabilities: whole.then(|| capabilities(*map.capabilities())),
         counters: counters_to(&map.about().counters),
-        labels: labels_to(&map.about().labels),
+        labels: labels_to(map.labels()),
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::convert::{labels_to, timestamp};
 use super::status::invalid;
 use crate::broker::{Direction, Rate, Target, XdpMode, program_type_name};
-use crate::core::{Error, Link, Object, Program};
+use crate::core::{Error, HandedOver, Holdings, Link, Object, Program, SharedMap};
 use crate::elf::GlobalValue;
 use crate::sys::ProgramStats;
 
@@ -43,16 +43,25 @@ pub(super) fn shared_maps(
 }
 
 pub(super) fn object_message(object: &Object) -> pb::Object {
-    let Object { name, builtin, sha256, programs, maps, shared: _, labels, loaded_at, .. } = object;
+    let Object { name, builtin, sha256, programs, labels, loaded_at, .. } = object;
+    let Holdings { maps, shared: shared_maps } = &*object.holdings();
+    let shared =
+        |SharedMap { member, map }: &SharedMap| (member.member().to_owned(), map.text().to_owned());
     pb::Object {
         name: name.to_string(),
         builtin: builtin.clone().unwrap_or_default(),
         sha256: sha256.to_vec().into(),
         programs: programs.iter().map(|program| program_message(program)).collect(),
         maps: maps.iter().map(ToString::to_string).collect(),
+        shared_maps: shared_maps.iter().map(shared).collect(),
         labels: labels_to(labels),
         loaded_at: Some(timestamp(*loaded_at)),
     }
+}
+
+pub(super) fn handed_over(handed: HandedOver) -> pb::HandedOverMap {
+    let HandedOver { from, to } = handed;
+    pb::HandedOverMap { from: from.to_string(), to: to.to_string() }
 }
 
 fn program_message(program: &Program) -> pb::Program {

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::labels_from;
 use super::program_convert::{
-    link_message, object_message, object_name, stats_message, target_from,
+    handed_over, link_message, object_message, object_name, stats_message, target_from,
 };
 use super::{Shared, open, upload};
 use crate::core::{Error, stats_sysctl};
@@ -70,8 +70,9 @@ impl ProgramService for Programs {
         let (call, request) = open(request);
         let name = object_name(&request.name)?;
         let registry = self.0.registry.clone();
-        self.0.work(&call, move || registry.unload(&name)).await?;
-        Ok(Response::new(pb::UnloadObjectResponse {}))
+        let handed = self.0.work(&call, move || registry.unload(&name)).await?;
+        let handed_over = handed.into_iter().map(handed_over).collect();
+        Ok(Response::new(pb::UnloadObjectResponse { handed_over }))
     }
 
     async fn attach(

@@ -127,6 +127,9 @@ async fn pins_stay_when_the_agent_stops() {
     let whole = client.maps().pin("m", "kept/m").await.unwrap();
     agent.signal(rustix::process::Signal::TERM);
     assert!(agent.wait(SOON).unwrap().success());
+    let log = agent.log();
+    let told = |line: &str| line.contains("a pin stays") && line.contains(&whole);
+    assert!(log.lines().any(told), "{log}");
     assert_eq!(bpftool::json(&["map", "show", "pinned", &whole])["id"], id);
     assert_eq!(bpftool::lookup(id, &[1; 4]).unwrap().values, [[2; 8]]);
     fs::remove_dir_all(agent.bpffs().join("kept")).unwrap();

@@ -1,11 +1,12 @@
 //! Maps of others in an object's programs, and pins that the agent does not make.
 
+use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::path::Path;
 
 use bpfgate_client::v1::attach_target::Target;
 use bpfgate_client::v1::{CreateMapRequest, LoadObjectHeader, MapSpec, MapType, SocketTarget};
-use bpfgate_client::{Client, Code};
+use bpfgate_client::{Client, Code, UpdateMode};
 use bpfgate_tests::calls::{attach, header, number, texts, try_load};
 use bpfgate_tests::{Agent, elf, refused};
 
@@ -72,18 +73,52 @@ async fn a_shared_map_is_the_same_map() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_stays_while_another_shares_its_map() {
+async fn a_shared_map_outlives_its_object_under_its_sharers_name() {
     let agent = Agent::spawn();
     let client = agent.client().await;
-    try_load(&client, header("owner"), elf::SHARED).await.unwrap();
-    try_load(&client, sharing("user", "owner/packets"), elf::SHARED).await.unwrap();
-    let answer = client.objects().unload("owner").await;
-    refused(answer, Code::FailedPrecondition, &["owner/packets", "user", "shares it"]);
-    let said = agent.cli(&["object", "unload", "owner"]);
-    assert!(said.refusal(7).contains("user"));
-    client.maps().get("owner/packets").await.unwrap();
-    client.objects().unload("user").await.unwrap();
-    client.objects().unload("owner").await.unwrap();
+    let labelled = |object: &str, reference: Option<&str>| LoadObjectHeader {
+        labels: texts([("of", object)]),
+        shared_maps: reference.map_or_else(HashMap::new, |it| texts([("packets", it)])),
+        ..header(object)
+    };
+    // In the order of their loads, not of their names.
+    for (object, reference) in
+        [("v1", None), ("v3", Some("v1/packets")), ("v2", Some("v1/packets"))]
+    {
+        try_load(&client, labelled(object, reference), elf::SHARED).await.unwrap();
+    }
+    let map = client.maps().get("v1/packets").await.unwrap();
+    assert_eq!(map.labels, texts([("of", "v1")]));
+    client.maps().pin("v1/packets", "kept").await.unwrap();
+    client
+        .maps()
+        .update("v1/packets", 5u32.to_ne_bytes(), 7u64.to_ne_bytes(), UpdateMode::Any)
+        .await
+        .unwrap();
+    let shows = agent.cli(&["object", "show", "v2"]).ok();
+    assert!(shows.stdout.contains("packets=v1/packets"), "{shows:?}");
+
+    let said = agent.cli(&["object", "unload", "v1"]).ok();
+    assert_eq!(said.stderr, "bpfgate: map v1/packets is v3/packets now\n");
+    refused(client.maps().get("v1/packets").await, Code::NotFound, &["v1/packets"]);
+    refused(client.objects().get("v1").await, Code::NotFound, &["v1"]);
+    let handed = client.maps().get("v3/packets").await.unwrap();
+    assert_eq!((handed.id, handed.object.as_str()), (map.id, "v3"));
+    assert_eq!(handed.labels, texts([("of", "v3")]));
+    assert_eq!(handed.pins, ["kept"]);
+    assert_eq!(number(&client, "v3/packets", 5).await, 7);
+    let v3 = client.objects().get("v3").await.unwrap();
+    assert_eq!((v3.maps, v3.shared_maps.len()), (vec!["v3/pinned".into(), "v3/packets".into()], 0));
+    let v2 = client.objects().get("v2").await.unwrap();
+    assert_eq!(v2.shared_maps, texts([("packets", "v3/packets")]));
+
+    // The old name is free, and the way on is the same again.
+    try_load(&client, labelled("v1", Some("v3/packets")), elf::SHARED).await.unwrap();
+    let handed = client.objects().unload("v3").await.unwrap();
+    assert_eq!((&*handed[0].from, &*handed[0].to, handed.len()), ("v3/packets", "v2/packets", 1));
+    let handed = client.objects().unload("v2").await.unwrap();
+    assert_eq!((&*handed[0].from, &*handed[0].to, handed.len()), ("v2/packets", "v1/packets", 1));
+    assert_eq!(client.objects().unload("v1").await.unwrap(), []);
     agent.assert_only_baseline();
     agent.stop();
 }

@@ -37,11 +37,14 @@ pub(crate) enum ObjectCommand {
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         time: Option<Duration>,
     },
-    /// Detach an object's programs and forget its programs and maps
+    /// Detach objects' programs and forget their programs and maps
+    ///
+    /// A map that another object shares becomes that one's.
+    #[command(visible_alias = "rm")]
     Unload {
-        /// Of the object
-        #[arg(add = complete::object())]
-        name: ObjectName,
+        /// Of the objects
+        #[arg(value_name = "NAME", required = true, add = complete::object())]
+        names: Vec<ObjectName>,
     },
 }
 

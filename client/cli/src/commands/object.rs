@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bpfgate_client::v1::{
-    CounterSpecs, GlobalValue, LoadObjectHeader, Object, Program, global_value,
+    CounterSpecs, GlobalValue, HandedOverMap, LoadObjectHeader, Object, Program, global_value,
 };
 use bpfgate_client::value::json_to_value;
 use bpfgate_client::{Code, Error};
@@ -34,10 +34,22 @@ pub(super) async fn run(context: &Context, command: ObjectCommand) -> Answer {
         ObjectCommand::Stats { name, time } => {
             Ok(Some(program_stats::show(context, name.as_ref(), time).await?))
         }
-        ObjectCommand::Unload { name } => match objects.unload(name.as_str()).await {
-            Ok(()) => Ok(None),
-            Err(error) => Err(context.no_such_object(error, &name).await),
-        },
+        ObjectCommand::Unload { names } => {
+            for name in names {
+                match objects.unload(name.as_str()).await {
+                    Ok(handed_over) => tell(&handed_over),
+                    Err(error) => return Err(context.no_such_object(error, &name).await),
+                }
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// What became of maps that others share.
+fn tell(handed_over: &[HandedOverMap]) {
+    for HandedOverMap { from, to } in handed_over {
+        say(&format!("map {from} is {to} now"));
     }
 }
 
@@ -87,6 +99,7 @@ fn show(object: Object) -> Sheet {
         ("sha256", Cell::Text(describe::hex(&object.sha256))),
         ("programs", Cell::Items(programs.collect())),
         ("maps", Cell::List(object.maps)),
+        ("shared_maps", Cell::Labels(describe::labels(object.shared_maps))),
         ("labels", Cell::Labels(describe::labels(object.labels))),
         ("loaded_at", Cell::Time(object.loaded_at)),
     ])
