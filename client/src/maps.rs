@@ -57,11 +57,22 @@ impl Maps {
 
     /// The maps that the agent owns, in order of name, without schema and capabilities.
     pub async fn list(&self, filter: MapFilter) -> Result<Vec<v1::Map>, Error> {
+        Ok(self.list_maps(filter, false).await?.maps)
+    }
+
+    /// The host's maps: those of the agent in order of name, behind them those of others in order
+    /// of id, which have no name here; the filter's globs are for their kernel's names. Each with
+    /// its pins and the processes that hold it.
+    pub async fn list_all(&self, filter: MapFilter) -> Result<v1::ListMapsResponse, Error> {
+        self.list_maps(filter, true).await
+    }
+
+    async fn list_maps(&self, filter: MapFilter, all: bool) -> Result<v1::ListMapsResponse, Error> {
         let MapFilter { names, types, labels } = filter;
         let types = types.into_iter().map(i32::from).collect();
         let call = self.client.call("ListMaps");
-        let request = call.request(v1::ListMapsRequest { names, types, labels });
-        Ok(call.answer(self.rpc().list_maps(request).await)?.maps)
+        let request = call.request(v1::ListMapsRequest { names, types, labels, all });
+        call.answer(self.rpc().list_maps(request).await)
     }
 
     /// All that is known of one map: its schema and what can be done with it among it.

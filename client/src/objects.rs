@@ -67,6 +67,15 @@ impl Objects {
         Ok(call.answer(self.rpc().unload_object(request).await)?.handed_over)
     }
 
+    /// The programs that the agent owns, or all of the host.
+    pub async fn programs(
+        &self,
+        request: v1::ListProgramsRequest,
+    ) -> Result<v1::ListProgramsResponse, Error> {
+        let call = self.client.call("ListPrograms");
+        call.answer(self.rpc().list_programs(call.request(request)).await)
+    }
+
     /// How often the programs of an object, or all of them, ran and for how long. `enable` has the
     /// agent turn the kernel's statistics on, until nobody has asked for them for a while:
     /// [`v1::GetProgramStatsResponse::lease`] says how long.

@@ -5,7 +5,9 @@
 
 mod attach;
 mod create;
+mod holders;
 mod host;
+mod inventory;
 mod load;
 mod open;
 mod output;
@@ -22,8 +24,10 @@ use std::io;
 
 pub use attach::{Attachment, attach};
 pub use create::{MapRequest, OwnBtf, create_described, create_map};
+pub use holders::{Holder, Holders, holders};
 pub use host::{cgroup, file, ifindex, ifname, process};
-pub use load::{Loaded, LoadedProgram, load, map_request, program_type_name};
+pub use inventory::{HostMap, HostPins, HostProgram, maps, pins, program, programs};
+pub use load::{Loaded, LoadedProgram, PROGRAM_TYPES, load, map_request, program_type_name};
 pub use open::{btf_of, map_exists, open_id, open_pin};
 pub use output::Outputs;
 pub use pin::{host_path, pin, remove_directory, unpin};
@@ -83,6 +87,14 @@ pub enum Error {
     OpenMap {
         /// `id:7`, `pin:a/b`.
         reference: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel does not say what it has.
+    #[error("could not list the kernel's {what}")]
+    List {
+        /// "maps", "programs".
+        what: &'static str,
         /// The kernel's answer.
         source: io::Error,
     },

@@ -167,7 +167,7 @@ mod tests {
         ]);
         for request in all {
             let made = broker::create_map(&request, None).unwrap();
-            let (charged, _) = sys::map_memory(made.as_fd()).unwrap();
+            let (charged, _) = sys::memory(made.as_fd()).unwrap();
             let worst = worst_bytes(&request);
             assert!(charged <= worst, "{charged} of {worst}: {request:?}");
         }

@@ -228,7 +228,7 @@ impl Map {
 
     /// Bytes that the kernel charges for it, and whether it is frozen.
     pub fn memory(&self) -> io::Result<(u64, bool)> {
-        sys::map_memory(self.body.sys.as_fd())
+        sys::memory(self.body.sys.as_fd())
     }
 
     /// Bytes from one CPU's value to the next.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,9 +40,6 @@ impl FromStr for PinPath {
             let shown: String = text.chars().take(80).collect();
             Error::Invalid { field: "path", problem: format!("{shown:?} {problem}") }
         };
-        if text.starts_with('/') {
-            return Err(wrong("is not below the agent's bpffs: leave out the first '/'"));
-        }
         let parts: Vec<_> = text.split('/').collect();
         if parts.iter().any(|part| part.is_empty()) {
             return Err(wrong("has a part without a name: write it like a/b/c"));
@@ -82,6 +79,17 @@ impl Bpffs {
     fn existing_root(&self) -> Result<BorrowedFd<'_>, Error> {
         let none = || broker::Error::Host("this agent was started without a bpffs".to_owned());
         Ok(self.root().ok_or_else(none)?)
+    }
+
+    /// A path as it is from here, or where here is, if it is written from the host's root and leads
+    /// elsewhere.
+    pub(super) fn below<'p>(&self, path: &'p str) -> Result<&'p str, PathBuf> {
+        if !path.starts_with('/') {
+            return Ok(path);
+        }
+        let root = self.existing_root().and_then(|root| Ok(broker::host_path(root, "")?));
+        let root = root.unwrap_or_default();
+        Path::new(path).strip_prefix(&root).ok().and_then(Path::to_str).ok_or(root)
     }
 
     fn made(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -146,6 +154,16 @@ impl Pins {
 }
 
 impl Registry {
+    /// A path for a pin as a caller writes it: below the agent's bpffs, or from the host's root.
+    pub fn pin_path(&self, text: &str) -> Result<PinPath, Error> {
+        let path = self.bpffs().below(text).map_err(|root| {
+            let shown: String = text.chars().take(80).collect();
+            let problem = format!("{shown:?} is not below the agent's bpffs, {}", root.display());
+            Error::Invalid { field: "path", problem }
+        });
+        path?.parse()
+    }
+
     /// Pins an owned map; gives the whole path. Blocking.
     pub fn pin(&self, reference: &MapRef, path: &PinPath) -> Result<PathBuf, Error> {
         let map = self.map(reference)?;
@@ -232,7 +250,7 @@ mod tests {
         let (long, deep) = ("x".repeat(256), "x/".repeat(16) + "x");
         for (bad, problem) in [
             ("", "without a name"),
-            ("/a", "below the agent's bpffs"),
+            ("/a", "without a name"),
             ("a//b", "without a name"),
             ("a/", "without a name"),
             (".", "dot"),

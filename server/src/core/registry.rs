@@ -144,6 +144,10 @@ impl Registry {
             }
             MapRef::Pin(path) => {
                 let bpffs = self.bpffs.root().ok_or_else(absent)?;
+                let path = self.bpffs.below(path).map_err(|_| broker::Error::BadPin {
+                    reference: reference.to_string(),
+                    problem: "leads out of the agent's bpffs",
+                })?;
                 let seat = self.foreign_seats.take()?;
                 let sys =
                     broker::open_pin(bpffs, path).map_err(|error| open_error(error, absent))?;

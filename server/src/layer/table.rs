@@ -110,6 +110,7 @@ pub static ROWS: &[Row] = {
         row("/bpfgate.v1.ProgramService/Attach", Unary, Words, Queue),
         row("/bpfgate.v1.ProgramService/Detach", Unary, Words, Queue),
         row("/bpfgate.v1.ProgramService/ListLinks", Unary, Words, Queue),
+        row("/bpfgate.v1.ProgramService/ListPrograms", Unary, Words, Queue),
         row("/bpfgate.v1.ProgramService/GetProgramStats", Unary, Words, Queue),
         row("/bpfgate.v1.AgentService/GetAgent", Unary, Words, Inline),
         row("/bpfgate.v1.AgentService/WhoAmI", Unary, Words, Queue),

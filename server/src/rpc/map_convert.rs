@@ -153,6 +153,8 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         created_at: Some(timestamp(map.created_at())),
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
+        holders: Vec::new(),
+        btf_id: info.btf_id,
         record_type: map.about().records.own.as_deref().filter(|_| whole).cloned().map(Into::into),
     }
 }
@@ -224,7 +226,7 @@ fn capabilities(core: Capabilities) -> pb::Capabilities {
 }
 
 pub(super) fn map_filter(wire: pb::ListMapsRequest, limits: &Limits) -> Result<MapFilter, Status> {
-    let pb::ListMapsRequest { names, types, labels } = wire;
+    let pb::ListMapsRequest { names, types, labels, all: _ } = wire;
     check_list("names", names.len(), limits)?;
     check_list("types", types.len(), limits)?;
     let names = names

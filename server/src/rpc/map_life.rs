@@ -6,13 +6,11 @@ use bpfgate_proto::v1 as pb;
 use bpfgate_proto::value::Type;
 use tonic::Status;
 
+use super::inventory::{self, LISTED_BYTES};
 use super::map_convert::{create_map, map_filter, map_message, map_name, map_ref};
 use super::{Shared, fits};
-use crate::core::{Map, PinPath};
+use crate::core::Map;
 use crate::layer::Call;
-
-/// What a map takes in a list, as a message and encoded.
-const LISTED_BYTES: u64 = 4 << 10;
 
 pub(super) async fn create(
     shared: &Shared,
@@ -31,14 +29,19 @@ pub(super) async fn list(
     call: &Arc<Call>,
     request: pb::ListMapsRequest,
 ) -> Result<pb::ListMapsResponse, Status> {
+    let all = request.all;
     let filter = map_filter(request, shared.registry.limits())?;
+    if all {
+        return inventory::maps(shared, call, filter).await;
+    }
     let (registry, held, most) = (shared.registry.clone(), call.clone(), shared.most());
     // Each map's memory is read from procfs.
     let list = move || {
         let maps = registry.maps(&filter);
         held.hold(maps.len() as u64 * LISTED_BYTES)?;
         let maps = maps.iter().map(|map| map_message(map, false)).collect();
-        fits("the list of maps", pb::ListMapsResponse { maps }, most)
+        let list = pb::ListMapsResponse { maps, holders_hidden: String::new() };
+        fits("the list of maps", list, most)
     };
     shared.work(call, list).await
 }
@@ -94,8 +97,8 @@ pub(super) async fn pin(
 ) -> Result<pb::PinResponse, Status> {
     let pb::PinRequest { map, path } = request;
     let reference = map_ref(&map)?;
-    let path: PinPath = path.parse()?;
     let registry = shared.registry.clone();
+    let path = registry.pin_path(&path)?;
     let whole = shared.work(call, move || registry.pin(&reference, &path)).await?;
     Ok(pb::PinResponse { path: whole.to_string_lossy().into_owned() })
 }
@@ -105,8 +108,8 @@ pub(super) async fn unpin(
     call: &Arc<Call>,
     request: pb::UnpinRequest,
 ) -> Result<pb::UnpinResponse, Status> {
-    let path: PinPath = request.path.parse()?;
     let registry = shared.registry.clone();
+    let path = registry.pin_path(&request.path)?;
     shared.work(call, move || registry.unpin(&path)).await?;
     Ok(pb::UnpinResponse {})
 }

@@ -7,6 +7,7 @@ mod convert;
 mod entries;
 mod events;
 mod health;
+mod inventory;
 mod iterate;
 mod map_convert;
 mod map_life;

@@ -64,7 +64,7 @@ pub(super) fn handed_over(handed: HandedOver) -> pb::HandedOverMap {
     pb::HandedOverMap { from: from.to_string(), to: to.to_string() }
 }
 
-fn program_message(program: &Program) -> pb::Program {
+pub(super) fn program_message(program: &Program) -> pb::Program {
     let loaded = &program.loaded;
     pb::Program {
         name: program.name.to_string(),

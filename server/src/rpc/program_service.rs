@@ -11,7 +11,7 @@ use super::convert::labels_from;
 use super::program_convert::{
     handed_over, link_message, object_message, object_name, stats_message, target_from,
 };
-use super::{Shared, open, upload};
+use super::{Shared, inventory, open, upload};
 use crate::core::{Error, stats_sysctl};
 
 /// ProgramService on the agent's registry.
@@ -113,6 +113,14 @@ impl ProgramService for Programs {
         };
         let links = self.0.work(&call, list).await?;
         Ok(Response::new(pb::ListLinksResponse { links }))
+    }
+
+    async fn list_programs(
+        &self,
+        request: Request<pb::ListProgramsRequest>,
+    ) -> Result<Response<pb::ListProgramsResponse>, Status> {
+        let (call, request) = open(request);
+        Ok(Response::new(inventory::programs(&self.0, &call, request).await?))
     }
 
     async fn get_program_stats(

@@ -307,6 +307,7 @@ fn broker_shape(error: broker::Error) -> Shape {
         broker::Error::OpenMap { reference, source } => {
             kernel_shape(&source).with("map", reference)
         }
+        broker::Error::List { what, source } => kernel_shape(&source).with("what", what),
         broker::Error::Pin { path, source } => kernel_shape(&source).with("path", path),
         broker::Error::OpenOutputs { map, source } => kernel_shape(&source).with("map", map),
         broker::Error::BadPin { reference, problem: _ } => {

@@ -1,4 +1,4 @@
-//! What the kernel says of its objects.
+//! What the kernel says of maps and links, and how it is asked.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -98,103 +98,14 @@ pub fn map_info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
     })
 }
 
-/// Bytes that the kernel charges for a map, and whether it is frozen, from its fdinfo.
-pub fn map_memory(fd: BorrowedFd<'_>) -> io::Result<(u64, bool)> {
+/// Bytes that the kernel charges for a map or program, and whether a map is frozen, from its fdinfo.
+pub fn memory(fd: BorrowedFd<'_>) -> io::Result<(u64, bool)> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
     let field = |name: &str| -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
     Ok((field("memlock:"), field("frozen:") == 1))
-}
-
-/// The head of `struct bpf_prog_info`.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-struct RawProgramInfo {
-    prog_type: u32,
-    id: u32,
-    tag: [u8; 8],
-    jited_prog_len: u32,
-    xlated_prog_len: u32,
-}
-
-/// What the kernel says of a program.
-#[derive(Debug, Clone, Copy)]
-pub struct ProgramInfo {
-    /// Unique as long as the program lives.
-    pub id: u32,
-    /// Hash of its instructions.
-    pub tag: [u8; 8],
-    /// Instructions after the verifier rewrote them.
-    pub instructions: u32,
-}
-
-/// What the kernel says of a program.
-pub fn program_info(fd: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
-    let mut info = RawProgramInfo::default();
-    // SAFETY: integers only.
-    unsafe { object_info(fd, &mut info)? };
-    Ok(ProgramInfo { id: info.id, tag: info.tag, instructions: info.xlated_prog_len / 8 })
-}
-
-/// `struct bpf_prog_info` up to the statistics. All of its lists are left out: their lengths are
-/// zero.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-struct RawProgramStats {
-    head: RawProgramInfo,
-    /// `jited_prog_insns`, `xlated_prog_insns`, `load_time`.
-    code: [u64; 3],
-    created_by_uid: u32,
-    nr_map_ids: u32,
-    map_ids: u64,
-    name: [u8; 16],
-    ifindex: u32,
-    gpl_compatible: u32,
-    netns: [u64; 2],
-    nr_jited_ksyms: u32,
-    nr_jited_func_lens: u32,
-    jited_ksyms: u64,
-    jited_func_lens: u64,
-    btf_id: u32,
-    func_info_rec_size: u32,
-    func_info: u64,
-    nr_func_info: u32,
-    nr_line_info: u32,
-    line_info: u64,
-    jited_line_info: u64,
-    nr_jited_line_info: u32,
-    line_info_rec_size: u32,
-    jited_line_info_rec_size: u32,
-    nr_prog_tags: u32,
-    prog_tags: u64,
-    run_time_ns: u64,
-    run_count: u64,
-    recursion_misses: u64,
-}
-
-// Where the kernel's header has it.
-const _: () = assert!(std::mem::offset_of!(RawProgramStats, run_time_ns) == 192);
-
-/// What the kernel counted of a program while its statistics were on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProgramStats {
-    /// Runs.
-    pub run_count: u64,
-    /// Nanoseconds in them.
-    pub run_time_ns: u64,
-    /// Runs that were left out because one was under way on that CPU.
-    pub recursion_misses: u64,
-}
-
-/// What the kernel counted of a program.
-pub fn program_stats(fd: BorrowedFd<'_>) -> io::Result<ProgramStats> {
-    let mut info = RawProgramStats::default();
-    // SAFETY: integers only, and the lists' lengths are zero.
-    unsafe { object_info(fd, &mut info)? };
-    let RawProgramStats { run_count, run_time_ns, recursion_misses, .. } = info;
-    Ok(ProgramStats { run_count, run_time_ns, recursion_misses })
 }
 
 /// The head of `struct bpf_link_info`.

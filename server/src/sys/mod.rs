@@ -29,6 +29,7 @@ mod perf;
 mod perfbuf;
 mod pin;
 mod program;
+mod program_info;
 mod records;
 mod ringbuf;
 mod sign;
@@ -43,9 +44,7 @@ pub use btf::{btf_blob, btf_get_fd_by_id, btf_load};
 pub use confine::{allow_only, close_inherited, leave_network};
 pub use element::Access;
 pub use heap::{configure as configure_heap, give_back};
-pub use info::{
-    MapInfo, ProgramInfo, ProgramStats, link_id, map_info, map_memory, program_info, program_stats,
-};
+pub use info::{MapInfo, link_id, map_info, memory};
 pub use interrupt::{ThreadId, interrupt, this_thread};
 pub use link::{LinkTarget, link_create, raw_tracepoint_open};
 pub use map::{
@@ -54,8 +53,12 @@ pub use map::{
 pub use mmap::SharedValues;
 pub use perf::{PerfEvent, perf_event_open};
 pub use perfbuf::PerfBuffer;
-pub use pin::{obj_get, obj_pin, open_beneath};
+pub use pin::{Pinned, obj_get, obj_get_any, obj_pin, open_beneath};
 pub use program::{ProgramAttr, enable_stats, prog_load};
+pub use program_info::{
+    ProgramInfo, ProgramStats, prog_get_fd_by_id, prog_get_next_id, program_info, program_maps,
+    program_stats,
+};
 pub use records::{ReadLimits, Records, Stopped};
 pub use ringbuf::RingBuffer;
 pub use sign::Sign;
@@ -77,7 +80,9 @@ enum Command {
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
+    ProgGetNextId = 11,
     MapGetNextId = 12,
+    ProgGetFdById = 13,
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     RawTracepointOpen = 17,

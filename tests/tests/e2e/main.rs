@@ -18,6 +18,7 @@ mod globals;
 mod going_away;
 mod harness;
 mod hints;
+mod host_lists;
 mod hostile_objects;
 mod iterate;
 mod kept;

@@ -22,6 +22,11 @@ async fn a_pinned_map_is_found_by_others_until_it_is_unpinned() {
     }
     assert_eq!(maps.get("m").await.unwrap().pins, ["a/b/c", "a/other", "top"]);
     // An owned map is written under any of its names.
+    // From the host's root too, if it leads there.
+    let from_root = agent.bpffs().join("top").display().to_string();
+    assert_eq!(maps.get(&format!("pin:{from_root}")).await.unwrap().id, made.id);
+    agent.cli(&["map", "unpin", &from_root]).ok();
+    assert_eq!(maps.pin("m", &from_root).await.unwrap(), from_root);
     maps.update("pin:a/b/c", [1; 4], [2; 8], UpdateMode::Any).await.unwrap();
     assert_eq!(maps.lookup("m", [1; 4], CpuMode::Each).await.unwrap()[..], [2; 8]);
 
@@ -56,7 +61,7 @@ async fn a_path_that_cannot_be_a_pin_says_why() {
     let (long, deep) = ("x".repeat(300), "x/".repeat(4000) + "x");
     for (path, problem) in [
         ("", "without a name"),
-        ("/tmp/m", "leave out the first '/'"),
+        ("/tmp/m", "is not below the agent's bpffs, /"),
         ("a//b", "without a name"),
         ("..", "takes no names with dots"),
         ("../m", "takes no names with dots"),

@@ -24,7 +24,8 @@ A KEY or VALUE that starts with '-' and is no number goes behind `--`.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MapCommand {
-    /// List the maps that the agent owns
+    /// List the maps that the agent owns, or all of the host
+    #[command(visible_alias = "ls")]
     List {
         /// Names, in which `*` and `?` may stand for characters other than `/`
         #[arg(value_name = "PATTERN")]
@@ -35,6 +36,10 @@ pub(crate) enum MapCommand {
         /// Only maps with this label
         #[arg(long = "label", value_name = "K=V", value_parser = label)]
         labels: Vec<Pair>,
+        /// Also those that others made, with their pins and the processes that hold them; PATTERNs
+        /// are then for the kernel's names
+        #[arg(long)]
+        all: bool,
     },
     /// Show all that is known of a map
     Show {

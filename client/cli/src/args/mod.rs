@@ -7,6 +7,7 @@ mod agent;
 mod link;
 mod map;
 mod object;
+mod program;
 mod top;
 mod watch;
 
@@ -24,6 +25,7 @@ pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
 pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, UpdateArgs};
 pub(crate) use object::{LoadArgs, ObjectCommand};
+pub(crate) use program::ProgramCommand;
 pub(crate) use top::TopArgs;
 pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};
 
@@ -62,6 +64,9 @@ pub(crate) enum Noun {
     /// Loaded ELF files: their programs and maps
     #[command(subcommand)]
     Object(ObjectCommand),
+    /// Programs in the kernel: the agent's and others'
+    #[command(subcommand)]
+    Program(ProgramCommand),
     /// Where programs are attached
     #[command(subcommand)]
     Link(LinkCommand),

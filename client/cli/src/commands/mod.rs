@@ -5,6 +5,7 @@ mod agent;
 mod link;
 mod map;
 mod object;
+mod program;
 mod program_stats;
 mod watch;
 
@@ -24,6 +25,7 @@ pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
     let answer = match noun {
         Noun::Map(command) => map::run(context, command).await,
         Noun::Object(command) => object::run(context, command).await,
+        Noun::Program(command) => program::run(context, command).await,
         Noun::Link(command) => link::run(context, command).await,
         Noun::Watch(command) => watch::run(context, command).await,
         Noun::Top(args) => crate::top::run(context, args).await.map(|()| None),

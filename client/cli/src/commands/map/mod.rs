@@ -12,6 +12,7 @@ mod show;
 use bpfgate_client::MapFilter;
 
 use super::Answer;
+use super::program::say_hidden;
 use crate::args::MapCommand;
 use crate::context::Context;
 use crate::render::{Cell, Format, Sheet};
@@ -20,8 +21,13 @@ use crate::values::pairs;
 pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
     let maps = context.client.maps();
     match command {
-        MapCommand::List { patterns, types, labels } => {
+        MapCommand::List { patterns, types, labels, all } => {
             let filter = MapFilter { names: patterns, types, labels: pairs(labels) };
+            if all {
+                let answer = maps.list_all(filter).await?;
+                say_hidden(&answer.holders_hidden);
+                return Ok(Some(show::everywhere(context.format, answer)));
+            }
             Ok(Some(show::list(context.format, maps.list(filter).await?)))
         }
         MapCommand::Show { map } => {

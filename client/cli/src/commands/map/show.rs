@@ -2,6 +2,7 @@
 
 use bpfgate_client::v1;
 
+use crate::commands::program::holders;
 use crate::describe;
 use crate::render::{Cell, Format, Sheet, left, right};
 use crate::values::{flag_names, map_type_text};
@@ -36,6 +37,42 @@ pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
             ]
         }),
     )
+}
+
+/// The host's maps, the agent's among them.
+pub(super) fn everywhere(format: Format, answer: v1::ListMapsResponse) -> Sheet {
+    let v1::ListMapsResponse { maps, holders_hidden } = answer;
+    if format == Format::Bpftool {
+        return as_bpftool(maps);
+    }
+    let columns = [
+        right("id"),
+        left("name"),
+        left("kernel_name"),
+        left("type"),
+        right("key_size"),
+        right("value_size"),
+        right("max_entries"),
+        right("memory"),
+        left("pins"),
+        left("holders"),
+    ];
+    let row = |map: v1::Map| {
+        let spec = map.spec.unwrap_or_default();
+        [
+            Cell::Number(map.id.into()),
+            if map.name.is_empty() { Cell::Missing } else { Cell::Text(map.name) },
+            Cell::Text(map.kernel_name),
+            Cell::Text(map_type_text(spec.r#type)),
+            Cell::Number(spec.key_size.into()),
+            Cell::Number(spec.value_size.into()),
+            Cell::Number(spec.max_entries.into()),
+            Cell::Size(map.memory_bytes),
+            Cell::List(map.pins),
+            holders(&map.holders, !holders_hidden.is_empty()),
+        ]
+    };
+    Sheet::many(columns, maps.into_iter().map(row))
 }
 
 /// The fields of `bpftool --json map show` that an agent knows: without `btf_id`, `pids` and what
@@ -76,6 +113,7 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
     let ownership = match map.ownership() {
         v1::Ownership::Owned => "owned",
         v1::Ownership::Adopted => "adopted",
+        v1::Ownership::Foreign => "foreign",
         v1::Ownership::Unspecified => "unknown",
     };
     let spec = map.spec.unwrap_or_default();
