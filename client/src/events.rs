@@ -3,10 +3,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::v1;
 use bpfgate_proto::v1::watch_events_response::Message;
-use bpfgate_proto::value::{ByteOrder, Plan, Type};
+use bpfgate_proto::value::{ByteOrder, Leaf, Plan, Type};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use tonic::Streaming;
@@ -29,6 +30,8 @@ pub struct EventOptions {
     /// Bytes that may wait at the agent before records are lost to this watch; 0 for the agent's
     /// own choice.
     pub queue_bytes: u64,
+    /// Leave out the records that waited in the buffer because nobody read it.
+    pub from_now: bool,
 }
 
 /// Takes records in which a field has a value. Parsed from `FIELD=VALUE`.
@@ -56,7 +59,8 @@ impl std::str::FromStr for EventFilter {
 
 impl EventOptions {
     pub(crate) fn into_request(self, map: &str) -> v1::WatchEventsRequest {
-        let Self { record_type, typed, filters, queue_bytes } = self;
+        let Self { record_type, typed, filters, queue_bytes, from_now } = self;
+        let from = if from_now { v1::EventsFrom::Now } else { v1::EventsFrom::Oldest };
         let filter = |EventFilter { field, value }| v1::EventFilter { field, value };
         v1::WatchEventsRequest {
             map: map.to_owned(),
@@ -64,6 +68,7 @@ impl EventOptions {
             typed,
             filters: filters.into_iter().map(filter).collect(),
             queue_bytes,
+            from: from.into(),
         }
     }
 }
@@ -84,6 +89,8 @@ pub struct Events {
     stream: Counted<v1::WatchEventsResponse, v1::EventEnd>,
     header: v1::EventHeader,
     plan: Option<Plan>,
+    /// The field of a record that says when it was written.
+    clock: Option<(v1::event_clock::Source, Leaf)>,
 }
 
 impl Events {
@@ -109,7 +116,12 @@ impl Events {
             }
             None => None,
         };
-        Ok(Self { stream: Counted::new(call, stream, "records"), header, plan })
+        let clock = header.clock.as_ref().and_then(|clock| {
+            let mut leaves = plan.as_ref()?.leaves().iter();
+            let leaf = leaves.find(|leaf| leaf.path() == clock.field && leaf.is_number())?;
+            Some((clock.source(), leaf.clone()))
+        });
+        Ok(Self { stream: Counted::new(call, stream, "records"), header, plan, clock })
     }
 
     /// Which agent it is, which map, what its records are.
@@ -130,6 +142,37 @@ impl Events {
             Some((plan.decode(typed).ok()?, rest))
         });
         parts.map_or((None, record), |(value, rest)| (Some(value), rest))
+    }
+
+    /// When a record was written, by the clock of the agent's host: as the kernel noted it in a
+    /// perf buffer, or as the record's own clock field says ([`v1::EventHeader::clock`]), or else
+    /// when the agent read it. `None` where that is not known: of a record that waited in the buffer
+    /// before anybody read it.
+    pub fn written_at(&self, batch: &EventBatch, record: &Record<'_>) -> Option<SystemTime> {
+        use v1::event_clock::Source;
+        let v1::EventBatch { read_at, read_at_monotonic, read_at_boottime, .. } = &batch.packed;
+        let read_at = SystemTime::try_from((*read_at)?).ok()?;
+        let at = |now: u64, then: u64| {
+            let age = Duration::from_nanos(now.abs_diff(then));
+            if then <= now { read_at.checked_sub(age) } else { read_at.checked_add(age) }
+        };
+        if let Some(time) = record.time
+            && *read_at_monotonic > 0
+        {
+            return at(*read_at_monotonic, time);
+        }
+        let own = self.clock.as_ref().zip(self.plan.as_ref()).and_then(|((source, leaf), plan)| {
+            let nanoseconds = leaf.read(record.bytes.get(..plan.size())?);
+            match source {
+                Source::Monotonic if *read_at_monotonic > 0 => at(*read_at_monotonic, nanoseconds),
+                Source::Boottime if *read_at_boottime > 0 => at(*read_at_boottime, nanoseconds),
+                Source::Realtime => {
+                    SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds))
+                }
+                Source::Monotonic | Source::Boottime | Source::Unspecified => None,
+            }
+        });
+        own.or_else(|| batch.waiting_since().is_none().then_some(read_at))
     }
 
     /// Why it ended; `None` before the stream's end.
@@ -219,6 +262,12 @@ impl EventBatch {
     /// When the agent took the last of them out of the buffer.
     pub fn read_at(&self) -> Option<&prost_types::Timestamp> {
         self.packed.read_at.as_ref()
+    }
+
+    /// Present: the records waited in the buffer when its reader began, and were written at some
+    /// time between this and [`EventBatch::read_at`].
+    pub fn waiting_since(&self) -> Option<&prost_types::Timestamp> {
+        self.packed.waiting_since.as_ref()
     }
 
     /// All records back to back.

@@ -14,7 +14,7 @@
 
 struct exec_event {
 	/* CLOCK_MONOTONIC. */
-	__u64 ts_ns;
+	__u64 ts_ns __attribute__((btf_decl_tag("bpfgate:clock=monotonic")));
 	/* Of the process. exec ends all its threads but the one that becomes the first. */
 	__u32 pid;
 	/* Of its parent. */

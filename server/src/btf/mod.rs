@@ -214,8 +214,8 @@ pub fn variables(btf: &[u8]) -> Result<Vec<Variable>, BtfError> {
 }
 
 /// The type of that name: "struct event", or just "event" for whatever has the name, typedefs
-/// included. `None` if there is none, or only a declaration without its contents.
-pub fn named_type(btf: &[u8], name: &str) -> Option<Type> {
+/// included, with its id. `None` if there is none, or only a declaration without its contents.
+pub fn named_type(btf: &[u8], name: &str) -> Option<(u32, Type)> {
     let btf = Btf::parse(btf).ok()?;
     let (wanted, name) = match name.split_once(' ') {
         Some(("struct", name)) => (&[RawKind::Struct][..], name),
@@ -239,7 +239,7 @@ pub fn named_type(btf: &[u8], name: &str) -> Option<Type> {
             wanted.contains(&entry.kind) && !name.is_empty() && btf.name(entry.name) == Ok(name)
         })
     })?;
-    Compiler::new(&btf).ty(id).ok()
+    Some((id, Compiler::new(&btf).ty(id).ok()?))
 }
 
 /// The type with that id, unless the API cannot carry it.

@@ -224,8 +224,8 @@ fn clang_is_understood() {
         int use(void) { return limit + (int)hits++ + (unused ? 1 : 0) + cfg.tiny; }
     ",
     );
-    let ty = named_type(&btf, "struct event").unwrap();
-    assert_eq!(named_type(&btf, "event").as_ref(), Some(&ty));
+    let ty = named_type(&btf, "struct event").unwrap().1;
+    assert_eq!(named_type(&btf, "event").map(|(_, ty)| ty).as_ref(), Some(&ty));
     assert_eq!(named_type(&btf, "union event"), None);
     assert_eq!(named_type(&btf, "struct missing"), None);
     let plan = Plan::compile(&ty).unwrap();
@@ -275,7 +275,7 @@ fn notes_of_the_author_say_how_values_are_shown() {
         int use(void) { return flow.source + limit; }
     "#,
     );
-    let ty = named_type(&btf, "struct flow").unwrap();
+    let ty = named_type(&btf, "struct flow").unwrap().1;
     let plan = Plan::compile(&ty).unwrap();
     let mut bytes = vec![1; plan.size()];
     bytes[..4].copy_from_slice(&[10, 0, 0, 1]);
@@ -334,7 +334,7 @@ fn the_kernels_own_btf_is_understood() {
         println!("skipped: this kernel has no BTF of its own");
         return;
     };
-    let ty = named_type(&btf, "struct bpf_map_info").unwrap();
+    let ty = named_type(&btf, "struct bpf_map_info").unwrap().1;
     let plan = Plan::compile(&ty).unwrap();
     assert!(plan.leaves().iter().any(|leaf| leaf.path() == "max_entries" && leaf.is_number()));
     // The whole of it would be too much; that is said, not tried.

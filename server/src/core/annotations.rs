@@ -1,6 +1,7 @@
 //! What the author of a program noted on its types, for counters:
 //! `__attribute__((btf_decl_tag("bpfgate:counter=By")))`. See docs/counters.md.
 
+use super::records::{Clock, ClockSource};
 use crate::btf::{self, Library};
 use crate::host_names::HostName;
 use crate::watch::{CounterKind, CounterSpec};
@@ -25,6 +26,19 @@ pub(super) fn host_names(btf: &Library<'_>, key_type_id: u32) -> Vec<(String, Ho
     tags(btf, key_type_id)
         .filter_map(|tag| Some((label(&tag.path), host_name(&tag.text)?)))
         .collect()
+}
+
+/// Which field of a record its author says has the time at which it was written.
+pub(super) fn clock(btf: &Library<'_>, type_id: u32) -> Option<Clock> {
+    tags(btf, type_id).find_map(|tag| {
+        let source = match tag.text.strip_prefix("clock=")? {
+            "monotonic" => ClockSource::Monotonic,
+            "boottime" => ClockSource::Boottime,
+            "realtime" => ClockSource::Realtime,
+            _ => return None,
+        };
+        Some(Clock { field: tag.path, source })
+    })
 }
 
 /// The label of a field of the key: a key that is one number has no path.

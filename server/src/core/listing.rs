@@ -48,6 +48,11 @@ impl Registry {
         there.is(map).then_some(there)
     }
 
+    /// The agent owns a map of that id.
+    pub fn has_map_id(&self, id: u32) -> bool {
+        self.read().map_of_id(id).is_some()
+    }
+
     pub(super) fn owned_by_id(&self, id: u32) -> Option<Arc<Map>> {
         self.read().map_of_id(id).cloned()
     }

@@ -56,7 +56,7 @@ pub use object::{Holdings, Link, Object, Program, SharedMap};
 pub use pins::PinPath;
 pub use position::Position;
 pub use program_stats::{StatsLease, stats_sysctl};
-pub use records::{RecordRoom, RecordTypes};
+pub use records::{Clock, ClockSource, RecordRoom, RecordTypes};
 pub use reference::{HeldKey, ProgramId, Reference, Referent};
 pub use registry::{CreateMap, Registry};
 pub use room::NoRoom;

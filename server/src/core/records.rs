@@ -10,15 +10,38 @@ use bytes::Bytes;
 use super::kernel_memory::KernelCharge;
 use super::schemas::Schemas;
 use super::seats::Seat;
-use super::{Error, Map, Registry, kind};
+use super::{Error, Map, Registry, annotations, kind};
+use crate::btf::Library;
 use crate::ledger::{Charge, Exhausted};
 use crate::{btf, sys};
+
+/// A field of a record that says when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    /// Its path.
+    pub field: String,
+    /// In whose nanoseconds.
+    pub source: ClockSource,
+}
+
+/// A clock that programs ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockSource {
+    /// `CLOCK_MONOTONIC`.
+    Monotonic,
+    /// `CLOCK_BOOTTIME`.
+    Boottime,
+    /// Since 1970.
+    Realtime,
+}
 
 /// What the records of an event buffer are.
 #[derive(Clone, Default)]
 pub struct RecordTypes {
     /// As its maker says.
     pub own: Option<Arc<Type>>,
+    /// Which of its fields says when it was written.
+    pub clock: Option<Clock>,
     /// The BTF of its object, where others have names.
     pub btf: Option<Bytes>,
 }
@@ -34,23 +57,32 @@ impl RecordTypes {
         value_type_id: u32,
     ) -> Result<(Self, Option<Arc<Charge>>), Exhausted> {
         let is_ring = map_type == types::BPF_MAP_TYPE_RINGBUF as u32;
-        let (own, charge) = match named {
+        let (id, own, charge) = match named {
             // A built-in's.
-            Some(name) => (btf::named_type(blob, name).map(Arc::new), None),
-            None => schemas.record(value_type_id)?.unzip(),
+            Some(name) => {
+                let (id, ty) = btf::named_type(blob, name).unzip();
+                (id, ty.map(Arc::new), None)
+            }
+            None => {
+                let (ty, charge) = schemas.record(value_type_id)?.unzip();
+                (Some(value_type_id), ty, charge)
+            }
         };
         let own =
             own.filter(|ty| named.is_some() || is_ring || matches!(ty.kind, Kind::Record { .. }));
-        Ok((Self { own, btf: Some(blob.clone()) }, charge))
+        let clock = id.filter(|_| own.is_some());
+        let clock = clock.and_then(|id| annotations::clock(schemas.library(), id));
+        Ok((Self { own, clock, btf: Some(blob.clone()) }, charge))
     }
 }
 
 impl fmt::Debug for RecordTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { own, btf } = self;
+        let Self { own, clock, btf } = self;
         let own = own.as_ref().map(|ty| &ty.name);
         f.debug_struct("RecordTypes")
             .field("own", &own)
+            .field("clock", clock)
             .field("btf", &btf.as_ref().map(Bytes::len))
             .finish()
     }
@@ -100,8 +132,8 @@ impl Map {
         self.about().records.btf.as_ref().map_or_else(Vec::new, |blob| btf::record_names(blob))
     }
 
-    /// The type of that name in the object's BTF.
-    pub fn named_record_type(&self, name: &str) -> Result<Type, Error> {
+    /// The type of that name in the object's BTF, and its clock.
+    pub fn named_record_type(&self, name: &str) -> Result<(Type, Option<Clock>), Error> {
         let invalid = |problem| Error::Invalid { field: "type", problem };
         let Some(blob) = &self.about().records.btf else {
             let problem = format!(
@@ -110,7 +142,11 @@ impl Map {
             );
             return Err(invalid(problem));
         };
-        btf::named_type(blob, name).ok_or_else(|| {
+        let with_clock = |(id, ty)| {
+            let library = Library::parse(blob).ok();
+            (ty, library.and_then(|library| annotations::clock(&library, id)))
+        };
+        btf::named_type(blob, name).map(with_clock).ok_or_else(|| {
             let known = btf::record_names(blob);
             let known = if known.is_empty() { "no structs".to_owned() } else { known.join(", ") };
             let name: String = name.chars().take(80).collect();

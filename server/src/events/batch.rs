@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::core::ClockSource;
 use crate::sys::Records;
 
 /// The largest buffer that is kept for the next batch, in bytes.
@@ -26,8 +28,48 @@ pub struct Batch {
     /// Where they were written, in a perf buffer.
     pub cpu: Option<u32>,
     /// When the last of them was taken out of the buffer.
-    pub read_at: SystemTime,
+    pub read_at: Moment,
+    /// They waited in the buffer when its reader began: nobody had read it since then.
+    pub waiting_since: Option<SystemTime>,
     charge: Charge,
+}
+
+/// A moment by all clocks that a record may have its time from.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The time of day.
+    pub time: SystemTime,
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub monotonic: u64,
+    /// `CLOCK_BOOTTIME`, in nanoseconds.
+    pub boottime: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let clock = |id| {
+            let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
+            // Neither is below zero.
+            tv_sec.cast_unsigned() * 1_000_000_000 + tv_nsec.cast_unsigned()
+        };
+        let (monotonic, boottime) = (clock(ClockId::Monotonic), clock(ClockId::Boottime));
+        Self { time: SystemTime::now(), monotonic, boottime }
+    }
+
+    /// The time of day of a time that a clock showed.
+    pub fn time_of(&self, source: ClockSource, nanoseconds: u64) -> SystemTime {
+        let now = match source {
+            ClockSource::Realtime => {
+                return SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
+            }
+            ClockSource::Monotonic => self.monotonic,
+            ClockSource::Boottime => self.boottime,
+        };
+        match now.checked_sub(nanoseconds) {
+            Some(age) => self.time - Duration::from_nanos(age),
+            None => self.time + Duration::from_nanos(nanoseconds - now),
+        }
+    }
 }
 
 /// How long the records of a batch are, in bytes.
@@ -53,6 +95,9 @@ pub struct Loss {
     pub count: u64,
     /// Whose, in a perf buffer.
     pub cpu: Option<u32>,
+    /// With a count of 0, which stands for nobody knows how many: the last time at which the buffer
+    /// had room.
+    pub since: Option<SystemTime>,
 }
 
 /// Where records are lost.
@@ -66,7 +111,13 @@ pub enum LossSource {
 
 impl Batch {
     /// Takes the records, whose buffers can be used again, and accounts for them.
-    pub(super) fn take(records: &mut Records, cpu: Option<u32>, memory: &Memory) -> Self {
+    /// `idle_since`: when the buffer was read last, before this reader began.
+    pub(super) fn take(
+        records: &mut Records,
+        cpu: Option<u32>,
+        idle_since: SystemTime,
+        memory: &Memory,
+    ) -> Self {
         let cost = records.cost() as u64 + OVERHEAD;
         let room = records.bytes.capacity();
         let bytes = if records.bytes.len() * 2 > room {
@@ -86,7 +137,8 @@ impl Batch {
         let times = records.times.clone();
         records.times.clear();
         let charge = memory.charge(cost);
-        Self { bytes, lengths, times, cpu, read_at: SystemTime::now(), charge }
+        let waiting_since = std::mem::take(&mut records.waited).then_some(idle_since);
+        Self { bytes, lengths, times, cpu, read_at: Moment::now(), waiting_since, charge }
     }
 
     /// How many records.
@@ -186,12 +238,16 @@ mod tests {
     fn records_come_back_one_by_one() {
         let memory = Memory::new(1 << 20);
         for all in [&[&b"ab"[..], b"cd", b"ef"][..], &[b"", b"abc", b"", b"d"], &[b"", b""]] {
-            let batch = Batch::take(&mut records(all), None, &memory);
+            let batch = Batch::take(&mut records(all), None, SystemTime::now(), &memory);
             assert_eq!(batch.iter().collect::<Vec<_>>(), all);
             assert_eq!(batch.count(), all.len());
         }
         let same = Lengths::Same { length: 2, count: 3 };
-        assert_eq!(Batch::take(&mut records(&[b"ab", b"cd", b"ef"]), None, &memory).lengths, same);
+        assert_eq!(
+            Batch::take(&mut records(&[b"ab", b"cd", b"ef"]), None, SystemTime::now(), &memory)
+                .lengths,
+            same
+        );
         assert_eq!(Lengths::of(&[0, 0]), Lengths::Each(vec![0, 0]));
     }
 
@@ -199,9 +255,9 @@ mod tests {
     fn memory_is_given_back_with_the_batch() {
         // A byte, and its length.
         let memory = Memory::new(OVERHEAD + 1 + 4);
-        let first = Batch::take(&mut records(&[b"x"]), None, &memory);
+        let first = Batch::take(&mut records(&[b"x"]), None, SystemTime::now(), &memory);
         assert!(!memory.is_short());
-        let second = Batch::take(&mut records(&[b"x"]), None, &memory);
+        let second = Batch::take(&mut records(&[b"x"]), None, SystemTime::now(), &memory);
         assert!(memory.is_short());
         drop((first, second));
         assert_eq!(memory.used.load(Ordering::Relaxed), 0);

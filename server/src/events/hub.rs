@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bpfgate_proto::name::MapGlob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +25,8 @@ pub struct EventHub {
     keep_draining: Vec<MapGlob>,
     /// By the kernel's id of the map.
     feeds: Mutex<HashMap<u32, Fed>>,
+    /// When maps that were read were read last, by the kernel's id.
+    read_until: Mutex<HashMap<u32, SystemTime>>,
     /// Held while a reader starts or ends: two for one buffer would steal from each other.
     turn: tokio::sync::Mutex<()>,
     seats: Arc<Semaphore>,
@@ -46,6 +49,7 @@ impl EventHub {
         let hub = Arc::new(Self {
             keep_draining,
             feeds: Mutex::default(),
+            read_until: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             seats: Arc::new(Semaphore::new(limits.max_event_watchers as usize)),
             memory: Memory::new(limits.max_event_memory_bytes),
@@ -117,7 +121,10 @@ impl EventHub {
         let open = move || Source::open(&map, usize::try_from(bytes).unwrap_or(usize::MAX), room);
         let source = tokio::task::spawn_blocking(open).await.map_err(|_| Error::Stopping)??;
         let longest = usize::try_from(self.limits().max_message_bytes / 2).unwrap_or(usize::MAX);
-        let reader = Reader::new(fed.feed.clone(), source, self.memory.clone(), longest);
+        let idle_since = self.read_until().get(&fed.map.sys().info().id).copied();
+        let idle_since = idle_since.unwrap_or(fed.map.created_at());
+        let reader =
+            Reader::new(fed.feed.clone(), source, self.memory.clone(), idle_since, longest);
         debug!(map = fed.map.text(), "records are read");
         self.feeds().insert(fed.map.sys().info().id, fed.clone());
         if !self.has(&fed.map) {
@@ -148,6 +155,7 @@ impl EventHub {
         };
         let mut feeds = self.feeds();
         let id = fed.map.sys().info().id;
+        self.read_until().insert(id, SystemTime::now());
         if feeds.get(&id).is_some_and(|known| Arc::ptr_eq(&known.feed, &fed.feed)) {
             feeds.remove(&id);
         }
@@ -163,6 +171,7 @@ impl EventHub {
             for fed in gone {
                 fed.feed.end(Ended::MapGone);
             }
+            self.read_until().retain(|&id, _| self.registry.has_map_id(id));
             if !self.keep_draining.is_empty() {
                 self.start_kept().await;
             }
@@ -201,6 +210,10 @@ impl EventHub {
 
     fn limits(&self) -> &Limits {
         self.registry.limits()
+    }
+
+    fn read_until(&self) -> MutexGuard<'_, HashMap<u32, SystemTime>> {
+        self.read_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn feeds(&self) -> MutexGuard<'_, HashMap<u32, Fed>> {

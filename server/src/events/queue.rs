@@ -69,7 +69,7 @@ impl Queue {
         let full = short || waiting + batch.cost() > self.limit;
         if full && waiting > 0 || state.charge.grow(batch.cost()).is_err() {
             let count = batch.count() as u64;
-            state.lose(Loss { source: LossSource::Agent, count, cpu: batch.cpu });
+            state.lose(Loss { source: LossSource::Agent, count, cpu: batch.cpu, since: None });
         } else {
             state.waiting.push_back(Waiting::Batch(batch.clone()));
         }
@@ -110,7 +110,10 @@ impl State {
     fn lose(&mut self, loss: Loss) {
         for waiting in self.waiting.iter_mut().rev() {
             match waiting {
-                Waiting::Loss(known) if (known.source, known.cpu) == (loss.source, loss.cpu) => {
+                Waiting::Loss(known)
+                    if (known.source, known.cpu, known.since)
+                        == (loss.source, loss.cpu, loss.since) =>
+                {
                     known.count += loss.count;
                     return;
                 }
@@ -135,6 +138,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::super::batch::Memory;
     use super::*;
     use crate::ledger::testing::account;
@@ -143,7 +148,7 @@ mod tests {
     fn batch(records: usize, cpu: Option<u32>) -> Arc<Batch> {
         let lengths = vec![10; records];
         let mut records = Records { bytes: vec![0; records * 10], lengths, ..Records::default() };
-        Arc::new(Batch::take(&mut records, cpu, &Memory::new(1 << 30)))
+        Arc::new(Batch::take(&mut records, cpu, SystemTime::now(), &Memory::new(1 << 30)))
     }
 
     async fn told(queue: &Queue) -> String {
@@ -201,7 +206,12 @@ mod tests {
         for _ in 0..1000 {
             for cpu in 0..4 {
                 queue.push(&batch(2, Some(cpu)), false);
-                queue.lose(Loss { source: LossSource::Kernel, count: 1, cpu: Some(cpu) });
+                queue.lose(Loss {
+                    source: LossSource::Kernel,
+                    count: 1,
+                    cpu: Some(cpu),
+                    since: None,
+                });
             }
         }
         assert_eq!(queue.state().waiting.len(), 1 + 8);

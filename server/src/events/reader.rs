@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
@@ -26,6 +26,8 @@ pub(super) struct Reader<S: Lanes> {
     feed: Arc<Feed>,
     source: S,
     memory: Memory,
+    /// Nobody read the buffer since then, before this reader began.
+    idle_since: SystemTime,
     limits: ReadLimits,
     lanes: Vec<Lane>,
     flushed_at: Instant,
@@ -54,11 +56,17 @@ enum End {
 
 impl<S: Lanes> Reader<S> {
     /// A reader that takes records up to `longest` bytes.
-    pub(super) fn new(feed: Arc<Feed>, source: S, memory: Memory, longest: usize) -> Self {
+    pub(super) fn new(
+        feed: Arc<Feed>,
+        source: S,
+        memory: Memory,
+        idle_since: SystemTime,
+        longest: usize,
+    ) -> Self {
         let lanes = (0..source.count()).map(|_| Lane::default()).collect();
         let limits = ReadLimits { bytes: BATCH_BYTES, record: longest };
         let now = Instant::now();
-        Self { feed, source, memory, limits, lanes, flushed_at: now, looked_at: now }
+        Self { feed, source, memory, idle_since, limits, lanes, flushed_at: now, looked_at: now }
     }
 
     /// Reads for as long as somebody watches. When this returns the feed may be over: see
@@ -91,6 +99,7 @@ impl<S: Lanes> Reader<S> {
         for lane in 0..self.lanes.len() {
             if self.read(lane)? == Stopped::Full {
                 self.send(lane);
+                self.tell_overflow(lane);
                 more = true;
             }
         }
@@ -144,6 +153,15 @@ impl<S: Lanes> Reader<S> {
         Ok(())
     }
 
+    /// What waited has been sent, and there had been no room for more.
+    fn tell_overflow(&mut self, lane: usize) {
+        if self.source.take_overflowed(lane) {
+            let (source, cpu) = (LossSource::Kernel, self.source.cpu(lane));
+            let loss = Loss { source, count: 0, cpu, since: Some(self.idle_since) };
+            self.feed.give(None, false, &[loss]);
+        }
+    }
+
     /// Behind what is held of a lane so many were lost.
     fn lose(&mut self, lane: usize, lost: u64) {
         self.lanes[lane].held.lost += lost;
@@ -184,11 +202,16 @@ impl<S: Lanes> Reader<S> {
         }
         let lost =
             [(&mut records.lost, LossSource::Kernel), (&mut records.too_long, LossSource::Agent)];
-        let losses = lost.map(|(count, source)| Loss { source, count: std::mem::take(count), cpu });
+        let losses = lost.map(|(count, source)| Loss {
+            source,
+            count: std::mem::take(count),
+            cpu,
+            since: None,
+        });
         let losses: Vec<_> = losses.into_iter().filter(|loss| loss.count > 0).collect();
         let short = self.memory.is_short();
         let batch = (!records.lengths.is_empty())
-            .then(|| Arc::new(Batch::take(records, cpu, &self.memory)));
+            .then(|| Arc::new(Batch::take(records, cpu, self.idle_since, &self.memory)));
         self.feed.give(batch.as_ref(), short, &losses);
         true
     }

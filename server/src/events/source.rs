@@ -25,6 +25,9 @@ pub(super) trait Lanes: Debug + Send + 'static {
     /// Records that were lost behind the last one of a lane that is empty, and have not been told.
     fn lost(&mut self, lane: usize) -> io::Result<u64>;
 
+    /// Once: a lane had no room left when its reader began.
+    fn take_overflowed(&mut self, lane: usize) -> bool;
+
     /// Waits for a sign of records since the last time. To be followed by reads until nothing is
     /// left: there is no second sign for them.
     fn signed(&mut self) -> impl Future<Output = io::Result<()>> + Send;
@@ -94,6 +97,14 @@ impl Lanes for Source {
             // The kernel does not count them.
             Buffer::Ring(_) => Ok(0),
             Buffer::Perf(outputs) => outputs.lost(lane),
+        }
+    }
+
+    fn take_overflowed(&mut self, _lane: usize) -> bool {
+        match &mut self.buffer {
+            Buffer::Ring(ring) => ring.take_overflowed(),
+            // It is there only while it is read.
+            Buffer::Perf(_) => false,
         }
     }
 

@@ -1,8 +1,11 @@
 //! What one watcher wants of the records: their type, and which of them.
 
-use bpfgate_proto::value::{Matcher, Plan, Type};
+use std::time::SystemTime;
 
-use crate::core::{Error, Map};
+use bpfgate_proto::value::{Leaf, Matcher, Plan, Type};
+
+use super::batch::Batch;
+use crate::core::{Clock, Error, Map};
 
 /// Takes records in which a field has a value.
 #[derive(Debug, Clone)]
@@ -17,6 +20,7 @@ pub struct Filter {
 #[derive(Debug)]
 pub struct View {
     record_type: Option<Type>,
+    clock: Option<(Clock, Leaf)>,
     plan: Option<Plan>,
     matchers: Vec<Matcher>,
 }
@@ -27,9 +31,13 @@ impl View {
 
     /// The view of a map's records as a type of that name, or as the map says if it is empty.
     pub fn of(map: &Map, type_name: &str, filters: &[Filter]) -> Result<Self, Error> {
-        let record_type = match type_name {
-            "" => map.about().records.own.as_deref().cloned(),
-            name => Some(map.named_record_type(name)?),
+        let records = &map.about().records;
+        let (record_type, clock) = match type_name {
+            "" => (records.own.as_deref().cloned(), records.clock.clone()),
+            name => {
+                let (ty, clock) = map.named_record_type(name)?;
+                (Some(ty), clock)
+            }
         };
         // A type too large to be taken apart is bytes.
         let plan = record_type.as_ref().and_then(|ty| Plan::compile(ty).ok());
@@ -43,7 +51,25 @@ impl View {
                 .map_err(|error| Error::Invalid { field: "filters", problem: error.to_string() })
         };
         let matchers = filters.iter().map(matcher).collect::<Result<_, _>>()?;
-        Ok(Self { record_type, plan, matchers })
+        let leaf = |clock: Clock| {
+            let mut leaves = plan.as_ref()?.leaves().iter();
+            let leaf = leaves.find(|leaf| leaf.path() == clock.field && leaf.is_number())?;
+            Some((clock, leaf.clone()))
+        };
+        let clock = clock.and_then(leaf);
+        Ok(Self { record_type, clock, plan, matchers })
+    }
+
+    /// Which field of a record says when it was written.
+    pub fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref().map(|(clock, _)| clock)
+    }
+
+    /// When the last record of a batch was written, if it says so.
+    pub fn last_written(&self, batch: &Batch) -> Option<SystemTime> {
+        let ((clock, leaf), plan) = self.clock.as_ref().zip(self.plan.as_ref())?;
+        let record = batch.iter().last()?.get(..plan.size())?;
+        Some(batch.read_at.time_of(clock.source, leaf.read(record)))
     }
 
     /// What the records are.

@@ -1,6 +1,7 @@
 //! WatchEvents: batches of records to the stream's messages.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bpfgate_proto::v1 as pb;
 use bpfgate_proto::value::{EncodedValue, Plan};
@@ -14,7 +15,7 @@ use super::convert::timestamp;
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
 use super::typed::ENTRY_BYTES;
-use crate::core::{Error, Map};
+use crate::core::{Clock, ClockSource, Error, Map};
 use crate::events::batch::Lengths;
 use crate::events::{Batch, Ended, Filter, Item, Loss, LossSource, View, Watcher};
 use crate::layer::Call;
@@ -33,7 +34,11 @@ pub(super) async fn start(
     call: &Arc<Call>,
     wire: pb::WatchEventsRequest,
 ) -> Result<Stream<pb::WatchEventsResponse>, Status> {
-    let pb::WatchEventsRequest { map, r#type, typed, filters, queue_bytes } = wire;
+    let from_now = wire.from() == pb::EventsFrom::Now;
+    let pb::WatchEventsRequest { map, r#type, typed, filters, queue_bytes, from } = wire;
+    if pb::EventsFrom::try_from(from).is_err() {
+        return Err(invalid("from", format!("{from} is none of EventsFrom")));
+    }
     let map = shared.find_map(call, &map).await?;
     map.require_events()?;
     let queue_bytes = granted_queue(shared, queue_bytes)?;
@@ -49,7 +54,8 @@ pub(super) async fn start(
     let watcher = shared.events.watch(&map, queue_bytes, &account).await?;
     let header = header(shared, &map, &view, queue_bytes);
     // The map itself is not kept: it may go.
-    let watch = Watch { map: map.text().to_owned(), view, form, account, records: 0 };
+    let map = map.text().to_owned();
+    let watch = Watch { map, view, form, from_now, account, records: 0, last_waited: None };
     tokio::spawn(watch.run(watcher, outlet, header));
     Ok(stream)
 }
@@ -93,7 +99,19 @@ fn header(shared: &Shared, map: &Map, view: &View, queue_bytes: u64) -> pb::Even
         byte_order: super::agent_service::byte_order().into(),
         record_type: view.record_type().cloned().map(Into::into),
         queue_bytes,
+        clock: view.clock().map(clock_to),
     }
+}
+
+fn clock_to(clock: &Clock) -> pb::EventClock {
+    use pb::event_clock::Source;
+    let Clock { field, source } = clock;
+    let source = match source {
+        ClockSource::Monotonic => Source::Monotonic,
+        ClockSource::Boottime => Source::Boottime,
+        ClockSource::Realtime => Source::Realtime,
+    };
+    pb::EventClock { field: field.clone(), source: source.into() }
 }
 
 /// How records are sent.
@@ -110,7 +128,11 @@ struct Watch {
     map: String,
     view: View,
     form: Form,
+    /// Without the records that waited in the buffer.
+    from_now: bool,
     account: Account,
+    /// When the last of the records that waited was written, if it says so.
+    last_waited: Option<SystemTime>,
     /// Sent so far.
     records: u64,
 }
@@ -139,7 +161,11 @@ impl Watch {
                 closed = outlet.over() => return Err(closed),
             };
             match item {
+                Item::Batch(batch) if self.from_now && batch.waiting_since.is_some() => {}
                 Item::Batch(batch) => {
+                    if batch.waiting_since.is_some() {
+                        self.last_waited = self.view.last_written(&batch);
+                    }
                     // A filter that takes nothing would never wait for the client.
                     tokio::task::coop::consume_budget().await;
                     let bytes = self.bytes(&batch);
@@ -155,7 +181,10 @@ impl Watch {
                         outlet.send(message, charge.split(each)).await?;
                     }
                 }
+                Item::Loss(Loss { since: Some(_), .. }) if self.from_now => {}
                 Item::Loss(loss) => {
+                    let since = loss.since.map(|since| self.last_waited.unwrap_or(since));
+                    let loss = Loss { since, ..loss };
                     self.send(outlet, Message::Loss(loss_to(loss)), HEADER_BYTES).await?;
                 }
                 Item::End(Ended::MapGone) => {
@@ -269,7 +298,10 @@ fn whole(batch: &Batch) -> pb::EventBatch {
 fn frame(batch: &Batch, count: usize) -> pb::EventBatch {
     pb::EventBatch {
         count: u32::try_from(count).unwrap_or(u32::MAX),
-        read_at: Some(timestamp(batch.read_at)),
+        read_at: Some(timestamp(batch.read_at.time)),
+        read_at_monotonic: batch.read_at.monotonic,
+        read_at_boottime: batch.read_at.boottime,
+        waiting_since: batch.waiting_since.map(timestamp),
         cpu: batch.cpu,
         ..pb::EventBatch::default()
     }
@@ -284,12 +316,12 @@ fn with_lengths(packed: pb::EventBatch, lengths: &Lengths) -> pb::EventBatch {
 
 fn loss_to(loss: Loss) -> pb::EventLoss {
     use pb::event_loss::Source;
-    let Loss { source, count, cpu } = loss;
+    let Loss { source, count, cpu, since } = loss;
     let source = match source {
         LossSource::Kernel => Source::Kernel,
         LossSource::Agent => Source::Agent,
     };
-    pb::EventLoss { source: source.into(), count, cpu }
+    pb::EventLoss { source: source.into(), count, cpu, since: since.map(timestamp) }
 }
 
 fn message(message: Message) -> pb::WatchEventsResponse {

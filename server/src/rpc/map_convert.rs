@@ -49,7 +49,7 @@ pub(super) fn create_map(
     let counters = counters_from(counters)?;
     let labels = labels_from(labels)?;
     let own = record_type.map(|ty| declared_record(ty, &request)).transpose()?;
-    let records = RecordTypes { own: own.map(Arc::new), btf: None };
+    let records = RecordTypes { own: own.map(Arc::new), clock: None, btf: None };
     let about = About { counters, labels, records, ..About::default() };
     Ok(CreateMap { request, name, layout, about, account })
 }

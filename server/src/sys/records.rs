@@ -9,6 +9,8 @@ pub struct Records {
     pub lengths: Vec<u32>,
     /// `CLOCK_MONOTONIC` of each, in nanoseconds, where the kernel notes it.
     pub times: Vec<u64>,
+    /// They were in the buffer before anybody read it.
+    pub waited: bool,
     /// Behind these records the kernel had no room for so many.
     pub lost: u64,
     /// Behind these records so many were longer than the reader takes.

@@ -27,6 +27,19 @@ pub struct RingBuffer {
     page: usize,
     /// Bytes of data: a power of two.
     size: u64,
+    backlog: Option<Backlog>,
+    overflowed: bool,
+}
+
+/// What was in the ring before anybody read.
+#[derive(Debug)]
+struct Backlog {
+    /// The position behind it.
+    end: u64,
+    /// Bytes of it, headers included.
+    bytes: u64,
+    /// Of the longest record that was seen of it.
+    longest: u64,
 }
 
 impl RingBuffer {
@@ -40,12 +53,38 @@ impl RingBuffer {
         }
         let page = rustix::param::page_size();
         let behind = page + 2 * info.max_entries as usize;
-        Ok(Self {
+        let mut ring = Self {
             consumer: Mapping::new(map.as_fd(), page, 0, true)?,
             producer: Mapping::new(map.as_fd(), behind, page as u64, false)?,
             page,
             size,
-        })
+            backlog: None,
+            overflowed: false,
+        };
+        let end = ring.producer_position().load(Ordering::Acquire);
+        let bytes = end.wrapping_sub(ring.consumer_position().load(Ordering::Relaxed));
+        ring.backlog = (bytes > 0).then_some(Backlog { end, bytes, longest: 0 });
+        Ok(ring)
+    }
+
+    /// Once: the ring had no room for a record like those that were in it before anybody read.
+    pub fn take_overflowed(&mut self) -> bool {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// The position up to which records are read now: what was there at first comes by itself.
+    fn end(&self) -> u64 {
+        match &self.backlog {
+            Some(backlog) => backlog.end,
+            None => self.producer_position().load(Ordering::Acquire),
+        }
+    }
+
+    fn backlog_read(&mut self) {
+        if let Some(Backlog { end: _, bytes, longest }) = self.backlog.take() {
+            // The kernel keeps one byte free.
+            self.overflowed = bytes + longest.next_multiple_of(HEADER) >= self.size;
+        }
     }
 
     /// Bytes that it holds at most, 8 for each record's header among them.
@@ -54,16 +93,16 @@ impl RingBuffer {
     }
 
     /// Takes records out and appends them, until the limit or a loss, or until nothing complete is
-    /// left.
+    /// left. What was in the ring at first is not mixed with what came since.
     pub fn read(&mut self, out: &mut Records, limits: ReadLimits) -> io::Result<Stopped> {
         // The producers look at our position for every record: telling them each time makes the
         // CPUs fight for the line that it is in.
         let told_each = (self.size / 16).min(16 << 10);
-        let consumer = self.consumer_position();
-        let start = consumer.load(Ordering::Relaxed);
+        let start = self.consumer_position().load(Ordering::Relaxed);
         let mut position = start;
         let mut told = start;
-        let mut produced = self.producer_position().load(Ordering::Acquire);
+        let mut produced = self.end();
+        out.waited |= self.backlog.is_some();
         loop {
             // Others may map the consumer's page too, and write nonsense into it.
             if produced.wrapping_sub(position) > self.size || !position.is_multiple_of(HEADER) {
@@ -72,20 +111,28 @@ impl RingBuffer {
             let header = if position == produced { BUSY } else { self.header(position) };
             if header & BUSY != 0 {
                 if told != position {
-                    consumer.store(position, Ordering::Release);
+                    self.consumer_position().store(position, Ordering::Release);
                     told = position;
+                }
+                if self.backlog.as_ref().is_some_and(|backlog| backlog.end == position) {
+                    self.backlog_read();
+                    return Ok(Stopped::Full);
                 }
                 // Whoever completes a record gives a sign if our position is there. Either it sees
                 // our position, or we see the record.
                 fence(Ordering::SeqCst);
-                produced = self.producer_position().load(Ordering::Acquire);
+                produced = self.end();
                 if produced == position || self.header(position) & BUSY != 0 {
                     return Ok(Stopped::Empty);
                 }
                 continue;
             }
             let len = (header & !DISCARD) as usize;
-            let next = position.wrapping_add((len as u64 + HEADER).next_multiple_of(HEADER));
+            let whole = len as u64 + HEADER;
+            let next = position.wrapping_add(whole.next_multiple_of(HEADER));
+            if let Some(backlog) = &mut self.backlog {
+                backlog.longest = backlog.longest.max(whole);
+            }
             if produced.wrapping_sub(next) > self.size {
                 return Err(nonsense());
             }
@@ -104,7 +151,7 @@ impl RingBuffer {
             let full = round || out.too_long > 0 || out.cost() >= limits.bytes;
             if full || position.wrapping_sub(told) >= told_each {
                 // From here on the kernel may write there again.
-                consumer.store(position, Ordering::Release);
+                self.consumer_position().store(position, Ordering::Release);
                 told = position;
             }
             if full {

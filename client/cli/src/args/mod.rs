@@ -27,7 +27,7 @@ pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, 
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use program::ProgramCommand;
 pub(crate) use top::TopArgs;
-pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};
+pub(crate) use watch::{CountersArgs, EventsArgs, From, WatchCommand};
 
 /// Read, write and watch eBPF maps through a bpfgate agent, without a capability.
 #[derive(Debug, Parser)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bpfgate_client::name::MapRef;
 use bpfgate_client::v1::CounterSelector;
 use bpfgate_client::{EventFilter, LabelResolution, parse_selector};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::board::Sort;
 use crate::complete;
@@ -78,9 +78,20 @@ pub(crate) struct CountersArgs {
     pub(crate) no_reconnect: bool,
 }
 
+/// Where a watch of events begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// With the records that waited in the buffer
+    Oldest,
+    /// With what is written from now on
+    Now,
+}
+
 const EVENTS_HELP: &str = "\
-Whoever watches first gets what waited in the buffer; others get what comes. Of a perf buffer the
-times are those of the agent's reading; -o jsonl and csv also have the kernel's, as monotonic_ns.
+Whoever watches first gets what waited in the buffer (--from now leaves it out); others get what
+comes. TIME is when a record was written: as the kernel noted it in a perf buffer, as the record
+itself says in a field that is tagged as its clock, or else when the agent read it. Of a record that
+waited it is not known otherwise, and empty.
 
 What is lost on the way is told on standard error. ^C, --count and --duration end a watch with exit
 code 0, and so does the end of the map.";
@@ -103,6 +114,9 @@ pub(crate) struct EventsArgs {
     /// End after this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Where to begin in a buffer that nobody has read for a while
+    #[arg(long, value_enum, default_value_t = From::Oldest)]
+    pub(crate) from: From,
     /// What may wait at the agent before records are lost: 65536, 4MiB [default: the agent's]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) queue_bytes: Option<u64>,

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::advance;
 
+use std::time::SystemTime;
+
 use super::super::queue::{Item, Queue};
 use super::*;
 
@@ -73,6 +75,10 @@ impl Lanes for Made {
         Ok(std::mem::take(&mut lane.lost))
     }
 
+    fn take_overflowed(&mut self, _lane: usize) -> bool {
+        false
+    }
+
     async fn signed(&mut self) -> io::Result<()> {
         self.signs.notified().await;
         Ok(())
@@ -92,7 +98,8 @@ impl Stage {
         let queue = Arc::new(Queue::new(1 << 30, &crate::ledger::testing::account(1 << 30)));
         assert!(feed.join(&queue));
         let made = Made::new(lanes);
-        let reader = Reader::new(feed, made.clone(), Memory::new(1 << 30), 1 << 20);
+        let reader =
+            Reader::new(feed, made.clone(), Memory::new(1 << 30), SystemTime::now(), 1 << 20);
         Self { made, reader, queue }
     }
 

@@ -10,6 +10,7 @@ mod perf;
 mod perf_loss;
 mod stall;
 mod typed;
+mod waiting;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

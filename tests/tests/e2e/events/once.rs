@@ -112,7 +112,10 @@ async fn nothing_is_taken_out_while_nobody_watches() {
     let mut raw = sys::RingBuffer::new(&sys::map_get_fd_by_id(id, true).unwrap()).unwrap();
     let mut records = sys::Records::default();
     let limits = sys::ReadLimits { bytes: 1 << 20, record: 1 << 20 };
-    assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Empty);
+    // What waited, by itself.
+    assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Full);
+    assert_eq!(raw.read(&mut sys::Records::default(), limits).unwrap(), sys::Stopped::Empty);
+    assert!(records.waited && !raw.take_overflowed());
     assert_eq!(records.lengths, [u32::try_from(EVENT).unwrap(); 7]);
     assert!(records.bytes.starts_with(&10_u64.to_ne_bytes()));
 }
@@ -137,6 +140,7 @@ async fn records_longer_than_a_message_are_counted_and_left_out() {
         }
     }
     let mut records = sys::Records::default();
+    assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Full);
     assert_eq!(raw.read(&mut records, limits).unwrap(), sys::Stopped::Empty);
     assert!(records.is_empty());
 }

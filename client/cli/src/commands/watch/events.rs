@@ -1,15 +1,16 @@
 //! `bpfgate watch events`.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bpfgate_client::v1::EventLoss;
 use bpfgate_client::v1::event_loss::Source;
 use bpfgate_client::value::{Field, Kind, Type};
-use bpfgate_client::{EventBatch, EventNews, EventOptions, Events};
+use bpfgate_client::{EventBatch, EventNews, EventOptions, Events, Record};
+use prost_types::Timestamp;
 use serde_json::Value as Json;
 
-use crate::args::EventsArgs;
+use crate::args::{EventsArgs, From};
 use crate::commands::Answer;
 use crate::context::Context;
 use crate::end::End;
@@ -26,6 +27,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Answer {
         record_type: args.record_type.unwrap_or_default(),
         filters: args.filters,
         queue_bytes: args.queue_bytes.unwrap_or(0),
+        from_now: args.from == From::Now,
         ..EventOptions::default()
     };
     let name = args.map.to_string();
@@ -77,7 +79,8 @@ fn print(
         if shown == most {
             break;
         }
-        let mut row = form.head(batch, record.time);
+        let written_at = events.written_at(batch, &record);
+        let mut row = form.head(batch, &record, written_at);
         form.fields(events, record.bytes, &mut row);
         printer.row(row)?;
         shown += 1;
@@ -136,20 +139,26 @@ impl Form {
         self.typed && !self.table
     }
 
-    fn head(&self, batch: &EventBatch, time: Option<u64>) -> Vec<Cell> {
-        let read_at = batch.read_at();
+    /// Of a record that waited for a reader it may not be known when it was written.
+    fn head(
+        &self,
+        batch: &EventBatch,
+        record: &Record<'_>,
+        written_at: Option<SystemTime>,
+    ) -> Vec<Cell> {
         let mut row = Vec::with_capacity(self.fields.len() + 4);
-        row.push(if self.table {
-            Cell::Text(read_at.map(human::clock).unwrap_or_default())
-        } else {
-            Cell::Time(read_at.copied())
+        let written_at = written_at.map(Timestamp::from);
+        row.push(match &written_at {
+            Some(time) if self.table => Cell::Text(human::clock(time)),
+            Some(time) => Cell::Time(Some(*time)),
+            None => Cell::Missing,
         });
         if self.perf {
             row.push(batch.cpu().map_or(Cell::Missing, |cpu| Cell::Number(cpu.into())));
         }
         if self.perf && !self.table {
             // Exact, as 64-bit numbers in JSON are only as text.
-            row.push(time.map_or(Cell::Missing, |time| Cell::Text(time.to_string())));
+            row.push(record.time.map_or(Cell::Missing, |time| Cell::Text(time.to_string())));
         }
         row
     }
@@ -211,6 +220,15 @@ struct Losses {
 
 impl Losses {
     fn add(&mut self, loss: &EventLoss) {
+        if loss.count == 0 {
+            let since = loss.since.as_ref().map_or_else(String::new, |since| {
+                format!("what was written after {} found no room; ", human::clock(since))
+            });
+            say(&format!(
+                "the buffer was full before it was read: {since}the kernel does not count it"
+            ));
+            return;
+        }
         match loss.source() {
             Source::Kernel => self.in_kernel += loss.count,
             Source::Agent | Source::Client | Source::Unspecified => self.at_agent += loss.count,
