@@ -96,6 +96,7 @@ macro_rules! into_oneof {
 
 into_oneof! {
     bpfgate_proto::v1::lookup_request::Key { RawKey, TypedKey, KeyReference },
+    bpfgate_proto::v1::read_value_request::Key { RawKey, TypedKey, KeyReference },
     bpfgate_proto::v1::update_request::Key { RawKey, TypedKey, KeyReference },
     bpfgate_proto::v1::delete_request::Key { RawKey, TypedKey, KeyReference },
     bpfgate_proto::v1::lookup_and_delete_request::Key { RawKey, TypedKey },

@@ -45,6 +45,7 @@ mod layout;
 mod links;
 mod maps;
 mod objects;
+mod pieces;
 mod queues;
 mod restore;
 mod rpc_error;

@@ -14,6 +14,7 @@ use crate::datum::{Datum, Operand};
 use crate::entries::{Entries, IterateOptions};
 use crate::error::{Call, Error};
 use crate::events::{EventOptions, Events};
+use crate::pieces::Pieces;
 use crate::watch::{Watch, WatchOptions};
 use crate::{CpuMode, UpdateMode};
 
@@ -100,6 +101,24 @@ impl Maps {
         cpu: CpuMode,
     ) -> Result<Bytes, Error> {
         Ok(self.lookup_as(map, key.into(), cpu, false).await?.value)
+    }
+
+    /// The same of a value that may be larger than a message, in pieces of one reading. On a per-CPU
+    /// map one value for every possible CPU.
+    pub async fn read_value(&self, map: &str, key: impl Into<Operand>) -> Result<Vec<u8>, Error> {
+        let call = self.client.call("ReadValue");
+        let request = call.request(v1::ReadValueRequest {
+            map: map.to_owned(),
+            key: Some(key.into().into()),
+            unlocked: self.unlocked,
+        });
+        let mut stream = call.answer(self.rpc().read_value(request).await)?;
+        let mut pieces = Pieces::new(call);
+        while !pieces.is_whole() {
+            let piece = stream.message().await;
+            pieces.add(piece.map(|piece| piece.map(|piece| (piece.data, piece.size))))?;
+        }
+        Ok(pieces.into_bytes())
     }
 
     /// One entry's value by the map's schema, 64-bit integers as strings. A list, one for every

@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::pieces::Pieces;
 
 /// Bytes of one message of an upload: far below every message limit, large enough to be few.
 const CHUNK: usize = 256 << 10;
@@ -65,6 +66,21 @@ impl Objects {
         let call = self.client.call("UnloadObject");
         let request = call.request(v1::UnloadObjectRequest { name: name.to_owned() });
         Ok(call.answer(self.rpc().unload_object(request).await)?.handed_over)
+    }
+
+    /// All that the verifier wrote of a program that it rejected, if
+    /// [`v1::LoadObjectHeader::keep_log`] was set: up to 16 MiB, named by [`crate::RpcError::log`].
+    /// Once, and within a minute.
+    pub async fn verifier_log(&self, log: &str) -> Result<String, Error> {
+        let call = self.client.call("ReadVerifierLog");
+        let request = call.request(v1::ReadVerifierLogRequest { log: log.to_owned() });
+        let mut stream = call.answer(self.rpc().read_verifier_log(request).await)?;
+        let mut pieces = Pieces::new(call);
+        while !pieces.is_whole() {
+            let piece = stream.message().await;
+            pieces.add(piece.map(|piece| piece.map(|piece| (piece.text, piece.size))))?;
+        }
+        Ok(String::from_utf8_lossy(&pieces.into_bytes()).into_owned())
     }
 
     /// The programs that the agent owns, or all of the host.

@@ -85,6 +85,11 @@ impl RpcError {
 }
 
 impl RpcError {
+    /// Under which name the verifier's whole log is kept: see [`crate::Objects::verifier_log`].
+    pub fn log(&self) -> Option<&str> {
+        self.metadata.get("log").map(String::as_str)
+    }
+
     /// How many entries were written or removed before a batch or a restore stopped. They stay so.
     pub fn applied(&self) -> Option<u64> {
         self.metadata.get("applied")?.parse().ok()

@@ -46,6 +46,7 @@ impl Script {
 
 #[tonic::async_trait]
 impl MapService for Script {
+    type ReadValueStream = Messages<v1::ReadValueResponse>;
     type IterateStream = Messages<v1::IterateResponse>;
     type WatchCountersStream = Messages<v1::WatchCountersResponse>;
     type WatchEventsStream = Messages<v1::WatchEventsResponse>;
@@ -71,6 +72,9 @@ impl MapService for Script {
         Ok(Response::new(stream::iter(self.events.clone().into_iter().map(wrap)).boxed()))
     }
 
+    async fn read_value(&self, _: Request<v1::ReadValueRequest>) -> Answer<Self::ReadValueStream> {
+        self.refuse()
+    }
     async fn create_map(&self, _: Request<v1::CreateMapRequest>) -> Answer<v1::CreateMapResponse> {
         self.refuse()
     }

@@ -39,10 +39,11 @@ pub struct LoadedProgram {
 }
 
 /// Carries out a validated plan, until it is told to stop. `shared` has the maps, by position, that
-/// are not to be made.
+/// are not to be made; `whole_log` wants all that the verifier says of a program that it rejects.
 pub fn load(
     plan: &ObjectPlan,
     shared: &BTreeMap<usize, BorrowedFd<'_>>,
+    whole_log: bool,
     stop: &Stop,
 ) -> Result<Loaded, Error> {
     stop.check()?;
@@ -71,7 +72,7 @@ pub fn load(
         .programs
         .iter()
         .filter(|program| program.autoload)
-        .map(|program| load_program(program, &license, btf, &fds, stop))
+        .map(|program| load_program(program, &license, btf, &fds, (whole_log, stop)))
         .collect::<Result<_, _>>()?;
     Ok(Loaded { maps, programs })
 }
@@ -112,7 +113,7 @@ fn load_program(
     license: &CString,
     btf: Option<BorrowedFd<'_>>,
     maps: &[RawFd],
-    stop: &Stop,
+    (whole_log, stop): (bool, &Stop),
 ) -> Result<LoadedProgram, Error> {
     const BPF_F_SLEEPABLE: u32 = 1 << 4;
     const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -137,7 +138,7 @@ fn load_program(
     let failed = |source| Error::LoadProgram { program: plan.name.clone(), source };
     let fd = match patiently(stop, || sys::prog_load(&attr, None))? {
         Ok(fd) => fd,
-        Err(source) => return Err(explain(&attr, &plan.name, source, stop)),
+        Err(source) => return Err(explain(&attr, &plan.name, source, (whole_log, stop))),
     };
     let info = sys::program_info(fd.as_fd()).map_err(failed)?;
     Ok(LoadedProgram {
@@ -170,7 +171,12 @@ fn patiently<T>(
 
 /// Loads once more with a log, which makes the verifier much slower: only for a program that is
 /// refused already.
-fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error, stop: &Stop) -> Error {
+fn explain(
+    attr: &ProgramAttr<'_>,
+    program: &str,
+    source: io::Error,
+    (whole_log, stop): (bool, &Stop),
+) -> Error {
     const LOG_BYTES: [usize; 2] = [1 << 20, 16 << 20];
     const LOG_TOLD: usize = 64 << 10;
     let mut log = Vec::new();
@@ -185,8 +191,9 @@ fn explain(attr: &ProgramAttr<'_>, program: &str, source: io::Error, stop: &Stop
         }
     }
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-    // The reason stands at the end, and more is not told.
-    let log = String::from_utf8_lossy(&log[end.saturating_sub(LOG_TOLD)..end]);
+    // The reason stands at the end.
+    let told = if whole_log { end } else { LOG_TOLD };
+    let log = String::from_utf8_lossy(&log[end.saturating_sub(told)..end]);
     let log = log.trim_end().lines().map(without_address).collect::<Vec<_>>().join("\n");
     let program = program.to_owned();
     match telling_line(&log) {

@@ -247,8 +247,30 @@ pub enum Error {
     /// The configuration leaves no room for it.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// It would take more than the agent grants.
-    #[error("{what} would take {asked} bytes, the limit is {limit}")]
+    /// An uploaded file that is larger than the agent takes.
+    #[error(
+        "an object of {asked} bytes or more is too large, the limit is {limit} (max_object_bytes)"
+    )]
+    ObjectTooLarge {
+        /// Bytes that came.
+        asked: u64,
+        /// Bytes granted.
+        limit: u64,
+    },
+    /// A hash bucket with more than is read at a time.
+    #[error(
+        "a hash bucket of map {map} has {asked} bytes or more, at most {limit} are read at once"
+    )]
+    BucketTooLarge {
+        /// Its name or reference.
+        map: String,
+        /// Bytes of it, at least.
+        asked: u64,
+        /// Bytes of the largest buffer.
+        limit: u64,
+    },
+    /// A message would have more than one may.
+    #[error("{what} would take {asked} bytes, the limit is {limit} (max_message_bytes)")]
     TooLarge {
         /// What.
         what: String,
@@ -315,6 +337,17 @@ pub enum Error {
     /// A privileged act failed.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// The verifier said no, and its log is kept under that name.
+    #[error("{source}")]
+    Rejected {
+        /// What it is called.
+        log: String,
+        /// What it said.
+        source: Box<broker::Error>,
+    },
+    /// The log was read, or kept long enough.
+    #[error("there is no such log: one is kept for a minute and read once")]
+    NoLog,
     /// The agent is on its way out.
     #[error("the agent is stopping")]
     Stopping,

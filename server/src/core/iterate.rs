@@ -253,8 +253,8 @@ impl Reader {
                     let least = BATCH_MIN.min(BUFFER_BYTES / entry.max(1));
                     self.capacity = (capacity * 2).max(least).min(most);
                     if self.capacity <= capacity {
-                        return Err(Error::TooLarge {
-                            what: format!("a hash bucket of map {}", self.map.text()),
+                        return Err(Error::BucketTooLarge {
+                            map: self.map.text().to_owned(),
                             asked: (capacity + 1) as u64 * entry as u64,
                             limit: BUFFER_BYTES_MAX as u64,
                         });

@@ -62,6 +62,8 @@ pub struct LoadRequest {
     pub labels: Labels,
     /// What the numbers count, by the map's name in the object.
     pub counters: BTreeMap<String, Vec<CounterSpec>>,
+    /// Keep the verifier's log if it rejects a program.
+    pub keep_log: bool,
     /// Who pays for what the agent has to remember.
     pub account: Account,
 }
@@ -126,6 +128,7 @@ impl Registry {
         mut tell: oneshot::Sender<Result<Loaded, Error>>,
     ) {
         let seconds = self.limits().load_seconds;
+        let keeps_log = request.keep_log.then(|| request.account.caller());
         let deadline = Instant::now() + self.limits().load_time();
         // Whoever has an answer can have the place and the name.
         let finish = |tell: oneshot::Sender<_>, held, answer| {
@@ -157,12 +160,27 @@ impl Registry {
                 let loaded = made.and_then(|(object, maps, warnings)| {
                     Ok((self.insert(object, maps)?, warnings))
                 });
+                let loaded = loaded.map_err(|error| self.with_log(error, keeps_log.as_ref()));
                 return finish(tell, (place, Some(reservation)), loaded);
             }
             () = tell.closed() => {}
             () = sleep_until(deadline) => drop(tell.send(Err(Error::SlowLoad { seconds }))),
         }
         self.stop_making(&stop, made, reservation.name()).await;
+    }
+
+    /// A rejection names its log, if that is to be kept.
+    fn with_log(self: &Arc<Self>, error: Error, account: Option<&Account>) -> Error {
+        match (error, account) {
+            (Error::Broker(source @ broker::Error::Rejected { .. }), Some(account)) => {
+                let broker::Error::Rejected { log, .. } = &source else { return source.into() };
+                match self.keep_log(log.clone(), account) {
+                    Some(log) => Error::Rejected { log, source: Box::new(source) },
+                    None => source.into(),
+                }
+            }
+            (error, _) => error,
+        }
     }
 
     /// On a thread of its own: one that comes out of the kernel when it is called, and that nobody
@@ -218,7 +236,8 @@ impl Registry {
 }
 
 async fn parse(parser: &Parser, request: LoadRequest) -> Result<Making, Error> {
-    let LoadRequest { name, source, globals, shared, labels, mut counters, account } = request;
+    let LoadRequest { name, source, globals, shared, labels, mut counters, keep_log, account } =
+        request;
     let account = account.caller();
     let asked: Vec<String> = counters.keys().cloned().collect();
     let (elf, sha256, builtin, _charge): (_, _, Option<&'static Builtin>, _) = match source {
@@ -242,6 +261,7 @@ async fn parse(parser: &Parser, request: LoadRequest) -> Result<Making, Error> {
         labels,
         counters,
         asked,
+        keep_log,
         account,
     })
 }

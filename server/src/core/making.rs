@@ -36,6 +36,8 @@ pub(super) struct Making {
     pub counters: BTreeMap<String, Vec<CounterSpec>>,
     /// Names of maps whose counters the caller declared.
     pub asked: Vec<String>,
+    /// All of the verifier's log is wanted.
+    pub keep_log: bool,
     pub account: Account,
 }
 
@@ -62,7 +64,7 @@ impl Making {
         let Rooms { btf, maps: rooms, programs } = registry.rooms(name, plan, &shared)?;
 
         let fds = shared.iter().map(|(&at, map)| (at, map.sys().as_fd())).collect();
-        let loaded = broker::load(plan, &fds, stop)?;
+        let loaded = broker::load(plan, &fds, self.keep_log, stop)?;
         let mut warnings = plan.warnings.clone();
         let maps = self.maps(loaded.maps, rooms, registry, &mut warnings)?;
         warnings.extend(unused_counters(plan, &shared, &self.asked));

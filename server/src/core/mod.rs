@@ -12,6 +12,7 @@ mod finder;
 mod footprint;
 mod inventory;
 mod iterate;
+mod kept_logs;
 mod kernel_memory;
 mod kind;
 mod limits;

@@ -57,16 +57,13 @@ impl RecordTypes {
         value_type_id: u32,
     ) -> Result<(Self, Option<Arc<Charge>>), Exhausted> {
         let is_ring = map_type == types::BPF_MAP_TYPE_RINGBUF as u32;
-        let (id, own, charge) = match named {
+        let (id, own, charge) = if let Some(name) = named {
             // A built-in's.
-            Some(name) => {
-                let (id, ty) = btf::named_type(blob, name).unzip();
-                (id, ty.map(Arc::new), None)
-            }
-            None => {
-                let (ty, charge) = schemas.record(value_type_id)?.unzip();
-                (Some(value_type_id), ty, charge)
-            }
+            let (id, ty) = btf::named_type(blob, name).unzip();
+            (id, ty.map(Arc::new), None)
+        } else {
+            let (ty, charge) = schemas.record(value_type_id)?.unzip();
+            (Some(value_type_id), ty, charge)
         };
         let own =
             own.filter(|ty| named.is_some() || is_ring || matches!(ty.kind, Kind::Record { .. }));

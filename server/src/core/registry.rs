@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::footprint::note_bytes;
+use super::kept_logs::KeptLogs;
 use super::loading::Loads;
 use super::names::{HandedOver, Names};
 use super::object::{Link, Object};
@@ -36,6 +37,7 @@ pub struct Registry {
     foreign_seats: Seats,
     pub(super) perf_seats: Seats,
     loads: Loads,
+    kept_logs: KeptLogs,
     /// Of requests that have no account of their own.
     nobody: Account,
     /// Where `pin:` references lead.
@@ -70,6 +72,7 @@ impl Registry {
             foreign_seats: Seats::new(foreign, "max_foreign_maps", limits.max_foreign_maps),
             perf_seats: Seats::new("perf buffers", "max_perf_buffers", limits.max_perf_buffers),
             loads: Loads::new(limits.max_loads),
+            kept_logs: KeptLogs::default(),
             nobody: ledger.own("requests of nobody", limits.max_memory_bytes / 2),
             limits,
             bpffs: Bpffs::new(bpffs),
@@ -78,6 +81,10 @@ impl Registry {
 
     pub(super) fn loads(&self) -> &Loads {
         &self.loads
+    }
+
+    pub(super) fn kept_logs(&self) -> &KeptLogs {
+        &self.kept_logs
     }
 
     /// The account of what the agent reads and learns on nobody's word: its sweeps.

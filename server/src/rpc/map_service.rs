@@ -7,7 +7,7 @@ use bpfgate_proto::v1::map_service_server::MapService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::outlet::Stream;
-use super::{Shared, batch, entries, events, iterate, map_life, open, restore};
+use super::{Shared, batch, entries, events, iterate, map_life, open, pieces, restore};
 
 /// MapService on the agent's registry.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ fn reply<T>(answer: Result<T, Status>) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl MapService for Maps {
+    type ReadValueStream = Stream<pb::ReadValueResponse>;
     type IterateStream = Stream<pb::IterateResponse>;
     type WatchCountersStream = Stream<pb::WatchCountersResponse>;
     type WatchEventsStream = Stream<pb::WatchEventsResponse>;
@@ -61,6 +62,14 @@ impl MapService for Maps {
     ) -> Result<Response<pb::LookupResponse>, Status> {
         let (call, request) = open(request);
         reply(entries::lookup(&self.0, &call, request).await)
+    }
+
+    async fn read_value(
+        &self,
+        request: Request<pb::ReadValueRequest>,
+    ) -> Result<Response<Self::ReadValueStream>, Status> {
+        let (call, request) = open(request);
+        reply(pieces::value(&self.0, &call, request).await)
     }
 
     async fn update(

@@ -13,6 +13,7 @@ mod map_convert;
 mod map_life;
 mod map_service;
 mod outlet;
+mod pieces;
 mod program_convert;
 mod program_service;
 mod reference;

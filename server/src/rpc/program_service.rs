@@ -8,10 +8,11 @@ use bpfgate_proto::v1::program_service_server::ProgramService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::labels_from;
+use super::outlet::Stream;
 use super::program_convert::{
     handed_over, link_message, object_message, object_name, stats_message, target_from,
 };
-use super::{Shared, inventory, open, upload};
+use super::{Shared, inventory, open, pieces, upload};
 use crate::core::{Error, stats_sysctl};
 
 /// ProgramService on the agent's registry.
@@ -20,6 +21,8 @@ pub(super) struct Programs(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl ProgramService for Programs {
+    type ReadVerifierLogStream = Stream<pb::ReadVerifierLogResponse>;
+
     async fn load_object(
         &self,
         request: Request<Streaming<pb::LoadObjectRequest>>,
@@ -34,6 +37,14 @@ impl ProgramService for Programs {
         let (object, warnings) = registry.load(&shared.parser, request, place).await?;
         let object = Some(object_message(&object));
         Ok(Response::new(pb::LoadObjectResponse { object, warnings }))
+    }
+
+    async fn read_verifier_log(
+        &self,
+        request: Request<pb::ReadVerifierLogRequest>,
+    ) -> Result<Response<Self::ReadVerifierLogStream>, Status> {
+        let (_, request) = open(request);
+        Ok(Response::new(pieces::verifier_log(&self.0, &request)?))
     }
 
     async fn list_objects(

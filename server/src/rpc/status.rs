@@ -4,18 +4,19 @@
 //! Every status carries a `google.rpc.ErrorInfo` of domain `bpfgate` whose reason is stable;
 //! refused fields are named in a `BadRequest`, the verifier's log is in a `DebugInfo`.
 
+mod kernel;
+mod limits;
+
 use std::collections::HashMap;
-use std::io;
 
 use bpfgate_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::broker;
-use crate::core::{CallError, Error, NoRoom, ReferenceProblem};
-use crate::elf::ElfError;
-use crate::ledger::{Exhausted, NoSeat};
-use crate::sys::ENOTSUPP;
+use self::kernel::{broker_shape, elf_shape, kernel_shape, reference_shape};
+use self::limits::{call_shape, late, memory_shape, room_shape, seat_shape, too_large};
+use crate::core::Error;
+use crate::ledger::Exhausted;
 use crate::watch::WatchError;
 
 /// Trailers are headers, and clients take 8 KiB of them at least: what is left for a log.
@@ -168,10 +169,11 @@ fn shape(error: Error) -> Shape {
             .with("limit", limit),
         Error::NoRoom(problem) => room_shape(problem),
         Error::Memory(exhausted) => memory_shape(exhausted),
-        Error::TooLarge { what, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
-            .with("what", what)
-            .with("asked", asked)
-            .with("limit", limit),
+        Error::TooLarge { what, asked, limit } => too_large(what, asked, limit),
+        Error::ObjectTooLarge { asked, limit } => too_large("the object", asked, limit),
+        Error::BucketTooLarge { map, asked, limit } => {
+            too_large("a hash bucket", asked, limit).with("map", map)
+        }
         Error::NoSeat(no_seat) => seat_shape(&no_seat),
         Error::Call(error) => call_shape(error),
         Error::SlowLoad { seconds } => late("LOAD_TOO_SLOW", seconds),
@@ -189,202 +191,9 @@ fn shape(error: Error) -> Shape {
         Error::Kernel { attempt: _, map, source } => kernel_shape(&source).with("map", map),
         Error::Elf(error) => elf_shape(error),
         Error::Broker(error) => broker_shape(error),
+        Error::Rejected { log, source } => broker_shape(*source).with("log", log),
+        Error::NoLog => Shape::new(C::NotFound, "NO_SUCH_LOG"),
         Error::Stopping => Shape::new(C::Unavailable, "STOPPING"),
-    }
-}
-
-fn seat_shape(NoSeat { kind, share, limit, total: _ }: &NoSeat) -> Shape {
-    let shape = Shape::new(Code::ResourceExhausted, "LIMIT_REACHED").with("what", kind);
-    shape.with("limit", limit).with("whose", share).with("name", kind.limit_name())
-}
-
-fn call_shape(error: CallError) -> Shape {
-    use Code as C;
-    match error {
-        CallError::MessageTooLarge { bytes, limit } => {
-            let shape = Shape::new(C::ResourceExhausted, "MESSAGE_TOO_LARGE");
-            shape.with("asked", bytes).with("limit", limit).with("name", "max_message_bytes")
-        }
-        CallError::MessageCut { bytes } => {
-            Shape::new(C::InvalidArgument, "MALFORMED_MESSAGE").with("bytes", bytes)
-        }
-        CallError::SlowRequest { seconds } => {
-            let shape = Shape::new(C::DeadlineExceeded, "SLOW_REQUEST").with("seconds", seconds);
-            shape.with("name", "request_seconds")
-        }
-        CallError::SlowAnswer { seconds } => {
-            let shape = Shape::new(C::DeadlineExceeded, "SLOW_ANSWER").with("seconds", seconds);
-            shape.with("name", "answer_seconds")
-        }
-        CallError::GivenUp => Shape::new(C::DeadlineExceeded, "GIVEN_UP"),
-        CallError::SlowUpload { seconds } => {
-            Shape::new(C::DeadlineExceeded, "UPLOAD_STALLED").with("seconds", seconds)
-        }
-        CallError::Silent { seconds } => {
-            Shape::new(C::DeadlineExceeded, "STREAM_STALLED").with("seconds", seconds)
-        }
-        CallError::Unread { seconds } => {
-            Shape::new(C::ResourceExhausted, "UNREAD").with("seconds", seconds)
-        }
-    }
-}
-
-fn late(reason: &'static str, seconds: u64) -> Shape {
-    Shape::new(Code::DeadlineExceeded, reason).with("seconds", seconds)
-}
-
-fn memory_shape(exhausted: Exhausted) -> Shape {
-    let Exhausted { share, asked, used, limit, total } = exhausted;
-    let shape = Shape::new(Code::ResourceExhausted, "MEMORY_LIMIT").with("whose", share);
-    shape
-        .with("name", "max_memory_bytes")
-        .with("asked", asked)
-        .with("used", used)
-        .with("limit", limit)
-        .with("total", total)
-}
-
-fn room_shape(problem: NoRoom) -> Shape {
-    use Code as C;
-    match problem {
-        NoRoom::TooMany { what, name, limit } => Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
-            .with("what", what)
-            .with("name", name)
-            .with("limit", limit),
-        NoRoom::MapTooLarge { map, asked, limit } => Shape::new(C::ResourceExhausted, "TOO_LARGE")
-            .with("map", map)
-            .with("name", "max_map_bytes")
-            .with("asked", asked)
-            .with("limit", limit),
-        NoRoom::KernelMemory { what, asked, used, limit } => {
-            Shape::new(C::ResourceExhausted, "LIMIT_REACHED")
-                .with("what", what)
-                .with("name", "max_kernel_bytes")
-                .with("asked", asked)
-                .with("used", used)
-                .with("limit", limit)
-        }
-    }
-}
-
-fn reference_shape(problem: ReferenceProblem) -> Shape {
-    use Code as C;
-    match problem {
-        ReferenceProblem::Needed { map, map_type, what, form } => {
-            let shape = Shape::new(C::FailedPrecondition, "NEEDS_REFERENCE").with("map", map);
-            shape.with("type", map_type).with("what", what).with("form", form)
-        }
-        ReferenceProblem::WrongKind { map, what, given: _, form } => {
-            let shape = Shape::new(C::InvalidArgument, "WRONG_REFERENCE").field(what);
-            shape.with("map", map).with("form", form)
-        }
-        ReferenceProblem::Unfit { map, named, problem: _ } => {
-            let shape = Shape::new(C::InvalidArgument, "UNFIT_REFERENCE").field("reference");
-            shape.with("map", map).with("named", named)
-        }
-    }
-}
-
-fn broker_shape(error: broker::Error) -> Shape {
-    use Code as C;
-    match error {
-        broker::Error::CreateMap { name, source } | broker::Error::FillMap { name, source } => {
-            kernel_shape(&source).with("map", name)
-        }
-        // Whatever its number says elsewhere, here it is about the file.
-        broker::Error::LoadBtf(source) => match source.raw_os_error() {
-            Some(libc::EPERM | libc::ENOMEM) | None => kernel_shape(&source),
-            Some(errno) => Shape::new(C::InvalidArgument, "BAD_OBJECT").with("errno", errno),
-        },
-        broker::Error::Rejected { program, reason: _, log, source: _ } => {
-            let shape =
-                Shape::new(C::InvalidArgument, "VERIFIER_REJECTED").with("program", program);
-            Shape { log: Some(log), ..shape }
-        }
-        broker::Error::LoadProgram { program, source } => {
-            kernel_shape(&source).with("program", program)
-        }
-        broker::Error::OpenMap { reference, source } => {
-            kernel_shape(&source).with("map", reference)
-        }
-        broker::Error::List { what, source } => kernel_shape(&source).with("what", what),
-        broker::Error::Pin { path, source } => kernel_shape(&source).with("path", path),
-        broker::Error::OpenOutputs { map, source } => kernel_shape(&source).with("map", map),
-        broker::Error::BadPin { reference, problem: _ } => {
-            let shape = Shape::new(C::InvalidArgument, "BAD_PIN").field("map");
-            shape.with("map", reference)
-        }
-        broker::Error::NoTarget { what, name } => {
-            Shape::new(C::NotFound, "NO_SUCH_TARGET").with("what", what).with("name", name)
-        }
-        broker::Error::BadTarget { what, name, rule: _ } => {
-            let shape = Shape::new(C::InvalidArgument, "BAD_TARGET").field("target");
-            shape.with("what", what).with("name", name)
-        }
-        broker::Error::Open { what, name, source } => {
-            kernel_shape(&source).with("what", what).with("name", name)
-        }
-        broker::Error::WrongTarget { program_type, target: _, goes_to } => {
-            let shape = Shape::new(C::InvalidArgument, "WRONG_TARGET").field("target");
-            shape.with("program_type", program_type).with("goes_to", goes_to)
-        }
-        broker::Error::Attach { target, source } => kernel_shape(&source).with("target", target),
-        broker::Error::GivenUp => Shape::new(C::Cancelled, "GIVEN_UP"),
-        broker::Error::EnableStats(source) => kernel_shape(&source),
-        broker::Error::Host(_) => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
-    }
-}
-
-fn elf_shape(error: ElfError) -> Shape {
-    use Code as C;
-    match error {
-        ElfError::Invalid { .. } | ElfError::Crashed => {
-            Shape::new(C::InvalidArgument, "BAD_OBJECT")
-        }
-        ElfError::UnsupportedSection { section, program, reason: _ } => {
-            let shape = Shape::new(C::InvalidArgument, "UNSUPPORTED_SECTION");
-            shape.with("section", section).with("program", program)
-        }
-        ElfError::Global { name, reason: _ } => {
-            Shape::new(C::InvalidArgument, "BAD_GLOBAL").field("globals").with("global", name)
-        }
-        ElfError::Kernel { .. } => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
-        ElfError::TooLarge { limit } => {
-            Shape::new(C::InvalidArgument, "OBJECT_TOO_COMPLEX").with("bytes", limit)
-        }
-        ElfError::TooSlow { limit } => {
-            Shape::new(C::InvalidArgument, "OBJECT_TOO_COMPLEX").with("seconds", limit.as_secs())
-        }
-        ElfError::Memory(exhausted) => memory_shape(exhausted),
-        ElfError::Spawn(_) => Shape::new(C::Internal, "PARSER"),
-    }
-}
-
-/// What the kernel refused without anybody here knowing better.
-fn kernel_shape(source: &io::Error) -> Shape {
-    let (code, reason) = match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES | libc::EROFS) => {
-            (Code::FailedPrecondition, "KERNEL_PERMISSION")
-        }
-        Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO) => {
-            (Code::NotFound, "KERNEL_NOT_FOUND")
-        }
-        Some(libc::EEXIST) => (Code::AlreadyExists, "KERNEL_EXISTS"),
-        Some(libc::EINVAL | libc::E2BIG) => (Code::InvalidArgument, "KERNEL_INVALID"),
-        Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => {
-            (Code::ResourceExhausted, "KERNEL_RESOURCES")
-        }
-        Some(libc::EBUSY) => (Code::FailedPrecondition, "KERNEL_BUSY"),
-        Some(libc::EAGAIN) => (Code::Aborted, "KERNEL_AGAIN"),
-        Some(libc::EOPNOTSUPP | ENOTSUPP | libc::ENOSYS) => {
-            (Code::Unimplemented, "KERNEL_UNSUPPORTED")
-        }
-        _ => (Code::Internal, "KERNEL"),
-    };
-    let shape = Shape::new(code, reason);
-    match source.raw_os_error() {
-        Some(errno) => shape.with("errno", errno),
-        None => shape,
     }
 }
 

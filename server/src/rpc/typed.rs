@@ -39,6 +39,7 @@ macro_rules! given {
 
 given! {
     pb::lookup_request::Key { RawKey, TypedKey, KeyReference }
+    pb::read_value_request::Key { RawKey, TypedKey, KeyReference }
     pb::update_request::Key { RawKey, TypedKey, KeyReference }
     pb::update_request::Value { RawValue, TypedValue, Reference }
     pb::delete_request::Key { RawKey, TypedKey, KeyReference }

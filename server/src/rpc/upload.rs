@@ -44,6 +44,7 @@ async fn receive_all(
         labels,
         counters,
         sha256,
+        keep_log,
     } = header;
     // All that can be refused is, before the file is taken in.
     let name = object_name(&name)?;
@@ -73,7 +74,7 @@ async fn receive_all(
         }
         Source::Builtin(builtin)
     };
-    Ok(LoadRequest { name, source, globals, shared, labels, counters, account })
+    Ok(LoadRequest { name, source, globals, shared, labels, counters, keep_log, account })
 }
 
 async fn file(
@@ -90,8 +91,7 @@ async fn file(
         };
         let asked = elf.len() as u64 + chunk.len() as u64;
         if asked > limit {
-            let what = "the object".to_owned();
-            return Err(Error::TooLarge { what, asked, limit }.into());
+            return Err(Error::ObjectTooLarge { asked, limit }.into());
         }
         if elf.capacity() - elf.len() < chunk.len() {
             // Memory of this size is moved by the kernel, not copied: it is not there twice.

@@ -33,6 +33,7 @@ mod matrix;
 mod objects;
 mod old_samples;
 mod packets;
+mod pieces;
 mod pins;
 mod program_stats;
 mod python;

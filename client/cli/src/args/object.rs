@@ -73,7 +73,7 @@ pub(crate) struct LoadArgs {
     /// What a number in a map counts, for watches
     #[arg(long = "counter", value_name = "MAP[:FIELD]=KIND[:UNIT]")]
     pub(crate) counters: Vec<MapCounter>,
-    /// If the verifier rejects it, show all that the agent sent of its log, not the last 20 lines
+    /// If the verifier rejects it, show all of its log, up to 16 MiB, not the last 20 lines
     #[arg(long)]
     pub(crate) full_log: bool,
 }

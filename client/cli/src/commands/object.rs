@@ -127,6 +127,7 @@ async fn load(context: &Context, args: LoadArgs) -> Result<Sheet, Failure> {
         shared_maps: pairs(shares),
         labels: pairs(labels),
         counters: by_map(counters),
+        keep_log: full_log,
         ..LoadObjectHeader::default()
     };
     let objects = context.client.objects();
@@ -205,7 +206,15 @@ async fn not_loaded(
         Some(Code::NotFound | Code::InvalidArgument) => builtin,
         _ => None,
     };
+    let kept = error.as_rpc().and_then(|error| error.log()).map(ToOwned::to_owned);
     let mut failure = Failure::from(error);
+    if let Some(log) = kept {
+        // Without it there is still the end, which came with the error.
+        match context.client.objects().verifier_log(&log).await {
+            Ok(log) => failure.log = Some(log),
+            Err(error) => say(&format!("the whole log did not come: {error}")),
+        }
+    }
     if let Some(builtin) = unknown_builtin
         && let Ok(agent) = context.client.agent().get().await
         && !agent.builtins.contains(&builtin)

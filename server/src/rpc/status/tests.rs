@@ -1,3 +1,5 @@
+use std::io;
+
 use super::*;
 
 #[test]
@@ -16,7 +18,7 @@ fn a_status_names_the_offender_in_words_and_in_details() {
 #[test]
 fn the_kernels_answer_is_told_once() {
     let source = io::Error::from_raw_os_error(libc::EINVAL);
-    let error = Error::from(broker::Error::CreateMap { name: "m".into(), source });
+    let error = Error::from(crate::broker::Error::CreateMap { name: "m".into(), source });
     let status = Status::from(error);
     assert_eq!(status.message(), "could not create map m: Invalid argument (os error 22)");
 }

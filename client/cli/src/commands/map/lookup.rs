@@ -2,6 +2,8 @@
 
 use bpfgate_client::name::MapRef;
 use bpfgate_client::reference::ReferenceKind;
+use bytes::Bytes;
+
 use bpfgate_client::{Code, CpuMode, Datum, EntryParts, Error, Layout, Operand};
 
 use super::entry::{cpu_mode, sum_hint};
@@ -37,7 +39,13 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
     let mut missing = Vec::new();
     if let ([key], false) = (&keys[..], delete) {
-        let value = maps.lookup(&name, key.clone(), cpu).await;
+        let value = match maps.lookup(&name, key.clone(), cpu).await {
+            // More than a message holds.
+            Err(error) if is_too_large(&error) && (each_cpu || !layout.per_cpu) => {
+                maps.read_value(&name, key.clone()).await.map(Bytes::from)
+            }
+            answer => answer,
+        };
         let value = value.map_err(|error| absent(context, error))?;
         writer.entry(key, &value)?;
     } else if delete {
@@ -103,6 +111,10 @@ async fn reference(
         [view.columns(), vec![left("value")]].concat()
     };
     context.print(Sheet::of(columns, vec![cells]).only())
+}
+
+fn is_too_large(error: &Error) -> bool {
+    error.as_rpc().is_some_and(|error| error.reason.as_deref() == Some("TOO_LARGE"))
 }
 
 fn absent(context: &Context, error: Error) -> Failure {
