@@ -1,11 +1,11 @@
 //! bpfgated: load the configuration, start the agent, wait for the signal, drain with a bound.
 
 use std::env;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use bpfgate_server::agent::Agent;
-use bpfgate_server::config::{Args, Config};
+use bpfgate_server::config::{self, Args, Command, Config};
 use bpfgate_server::{elf, sys};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     }
     sys::configure_heap();
     let args = Args::parse();
+    if let Some(Command::Config) = args.command {
+        return print(&config::sample());
+    }
     init_log();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,6 +28,14 @@ fn main() -> ExitCode {
             eprintln!("bpfgated: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Whoever reads may stop reading.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -11,147 +11,137 @@ use super::footprint::worst_bytes;
 use crate::broker::MapRequest;
 use crate::ledger::SeatLimits;
 
-/// What the agent grants at most.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Bytes of an uploaded object.
-    pub max_object_bytes: u64,
-    /// Seconds that an upload may take.
-    pub upload_seconds: u64,
-    /// Bytes of address space that parsing an object may take.
-    pub parse_memory_bytes: u64,
-    /// Seconds of CPU that parsing an object may take; twice that on the clock.
-    pub parse_seconds: u64,
-    /// Uploads and loads at once. One that hangs in the kernel keeps its place.
-    pub max_loads: u32,
-    /// Seconds that a load may take, on the clock, once all of the object is there.
-    pub load_seconds: u64,
-    /// Loaded objects.
-    pub max_objects: u32,
-    /// Owned maps.
-    pub max_maps: u32,
-    /// Programs of all objects together.
-    pub max_programs: u32,
-    /// Maps of others, by id or pin, that requests have open at once.
-    pub max_foreign_maps: u32,
-    /// Pins of one map.
-    pub max_pins: u32,
-    /// Patterns, types or declarations of counters in one request.
-    pub max_patterns: u32,
-    /// Attached programs.
-    pub max_links: u32,
-    /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
-    /// and a quarter of the memory cgroup's limit, or 512 MiB where there is none.
-    pub max_memory_bytes: u64,
-    /// Bytes of the kernel's memory that all maps and programs together may need at their worst; 0
-    /// for what the memory cgroup's limit leaves, or half of the host's memory where there is none.
-    pub max_kernel_bytes: u64,
-    /// Bytes that one map may need at its worst.
-    pub max_map_bytes: u64,
-    /// Bytes of one array that are read through memory that the kernel shares; a larger array is
-    /// read by system calls.
-    pub max_mapped_bytes: u64,
-    /// Streams open at once, all callers together. Of these, of `max_requests` and of
-    /// `max_connections` one caller may have half, and a sixteenth is kept for root.
-    pub max_streams: u32,
-    /// Requests under way at once, all callers together.
-    pub max_requests: u32,
-    /// Connections open at once.
-    pub max_connections: u32,
-    /// Threads for long work; 0 for four times as many as there are CPUs.
-    pub max_workers: u32,
-    /// Watches open at once.
-    pub max_watchers: u32,
-    /// Series in one watch.
-    pub max_series: u32,
-    /// Series of all watched maps together. What they take is charged to who watches them.
-    pub max_watched_series: u32,
-    /// Series of maps that nobody watches any more, longest ago forgotten first: since when their
-    /// keys count is kept for who watches again.
-    pub max_remembered_series: u32,
-    /// Keys that went away, remembered for each map until its slowest watch was told; a watch that
-    /// needs an older one is told the whole map again.
-    pub max_remembered_removals: u32,
-    /// Maps that are read for watches at a time; 0 for as many as there are CPUs.
-    pub max_sweeps: u32,
-    /// Watchers of events at once.
-    pub max_event_watchers: u32,
-    /// Bytes of events that may wait for a watcher that does not ask for more or less.
-    pub event_queue_bytes: u64,
-    /// Bytes of events that may wait for a watcher at most.
-    pub max_event_queue_bytes: u64,
-    /// Bytes of events that may wait for all watchers together.
-    pub max_event_memory_bytes: u64,
-    /// Perf buffers open at once: a watched map has one on each CPU.
-    pub max_perf_buffers: u32,
-    /// Bytes of the perf buffer that each CPU gets for a map that is watched.
-    pub perf_buffer_bytes: u64,
-    /// Bytes of one message, either way.
-    pub max_message_bytes: u64,
-    /// Seconds that the kernel's statistics of programs stay on behind the last request for them.
-    pub program_stats_seconds: u64,
-    /// Seconds in which a new connection must say its first words: HTTP/2's preface.
-    pub preface_seconds: u64,
-    /// Seconds from the head of a request to its end, where it has one message.
-    pub request_seconds: u64,
-    /// Seconds from the end of a request until its one answer is there, and then until the client
-    /// has taken it.
-    pub answer_seconds: u64,
-    /// Seconds without a sign of life before a connection is asked for one.
-    pub keepalive_seconds: u64,
-    /// Seconds that a stream may wait for a client that does not read.
-    pub stall_seconds: u64,
-    /// Seconds that open requests get when the agent stops.
-    pub drain_seconds: u64,
+/// A setting as people are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// As the configuration calls it.
+    pub name: &'static str,
+    /// What it bounds, a sentence or two with line ends.
+    pub about: &'static str,
+    /// What it is if nobody says otherwise.
+    pub default: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_object_bytes: 64 << 20,
-            upload_seconds: 60,
-            parse_memory_bytes: 1 << 30,
-            parse_seconds: 10,
-            max_loads: 4,
-            load_seconds: 60,
-            max_objects: 256,
-            max_maps: 4096,
-            max_programs: 4096,
-            max_foreign_maps: 1024,
-            max_pins: 64,
-            max_patterns: 256,
-            max_links: 1024,
-            max_memory_bytes: 0,
-            max_kernel_bytes: 0,
-            max_map_bytes: 4 << 30,
-            max_mapped_bytes: 1 << 30,
-            max_streams: 4096,
-            max_requests: 4096,
-            max_connections: 4096,
-            max_workers: 0,
-            max_watchers: 4096,
-            max_series: 100_000,
-            max_watched_series: 4_000_000,
-            max_remembered_series: 250_000,
-            max_remembered_removals: 1_000_000,
-            max_sweeps: 0,
-            max_event_watchers: 1024,
-            event_queue_bytes: 4 << 20,
-            max_event_queue_bytes: 64 << 20,
-            max_event_memory_bytes: 256 << 20,
-            max_perf_buffers: 1024,
-            perf_buffer_bytes: 256 << 10,
-            max_message_bytes: 16 << 20,
-            program_stats_seconds: 30,
-            preface_seconds: 10,
-            request_seconds: 30,
-            answer_seconds: 60,
-            keepalive_seconds: 60,
-            stall_seconds: 60,
-            drain_seconds: 5,
+/// The limits once, for the type, its defaults and its description.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $number:ty = $default:expr,)+) => {
+        /// What the agent grants at most.
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $number,)+
         }
-    }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Every limit, in this file's order.
+            pub fn describe() -> Vec<Described> {
+                let Self { $($name,)+ } = Self::default();
+                vec![$(Described {
+                    name: stringify!($name),
+                    about: concat!($($doc, "\n",)+),
+                    default: $name.into(),
+                },)+]
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bytes of an uploaded object.
+    max_object_bytes: u64 = 64 << 20,
+    /// Seconds that an upload may take.
+    upload_seconds: u64 = 60,
+    /// Bytes of address space that parsing an object may take.
+    parse_memory_bytes: u64 = 1 << 30,
+    /// Seconds of CPU that parsing an object may take; twice that on the clock.
+    parse_seconds: u64 = 10,
+    /// Uploads and loads at once. One that hangs in the kernel keeps its place.
+    max_loads: u32 = 4,
+    /// Seconds that a load may take, on the clock, once all of the object is there.
+    load_seconds: u64 = 60,
+    /// Loaded objects.
+    max_objects: u32 = 256,
+    /// Owned maps.
+    max_maps: u32 = 4096,
+    /// Programs of all objects together.
+    max_programs: u32 = 4096,
+    /// Maps of others, by id or pin, that requests have open at once.
+    max_foreign_maps: u32 = 1024,
+    /// Pins of one map.
+    max_pins: u32 = 64,
+    /// Patterns, types or declarations of counters in one request.
+    max_patterns: u32 = 256,
+    /// Attached programs.
+    max_links: u32 = 1024,
+    /// Bytes of the agent's own memory that callers may make it take; 0 for the smaller of 1 GiB
+    /// and a quarter of the memory cgroup's limit, or 512 MiB where there is none.
+    max_memory_bytes: u64 = 0,
+    /// Bytes of the kernel's memory that all maps and programs together may need at their worst; 0
+    /// for what the memory cgroup's limit leaves, or half of the host's memory where there is none.
+    max_kernel_bytes: u64 = 0,
+    /// Bytes that one map may need at its worst.
+    max_map_bytes: u64 = 4 << 30,
+    /// Bytes of one array that are read through memory that the kernel shares; a larger array is
+    /// read by system calls.
+    max_mapped_bytes: u64 = 1 << 30,
+    /// Streams open at once, all callers together. Of these, of `max_requests` and of
+    /// `max_connections` one caller may have half, and a sixteenth is kept for root.
+    max_streams: u32 = 4096,
+    /// Requests under way at once, all callers together.
+    max_requests: u32 = 4096,
+    /// Connections open at once.
+    max_connections: u32 = 4096,
+    /// Threads for long work; 0 for four times as many as there are CPUs.
+    max_workers: u32 = 0,
+    /// Watches open at once.
+    max_watchers: u32 = 4096,
+    /// Series in one watch.
+    max_series: u32 = 100_000,
+    /// Series of all watched maps together. What they take is charged to who watches them.
+    max_watched_series: u32 = 4_000_000,
+    /// Series of maps that nobody watches any more, longest ago forgotten first: since when their
+    /// keys count is kept for who watches again.
+    max_remembered_series: u32 = 250_000,
+    /// Keys that went away, remembered for each map until its slowest watch was told; a watch that
+    /// needs an older one is told the whole map again.
+    max_remembered_removals: u32 = 1_000_000,
+    /// Maps that are read for watches at a time; 0 for as many as there are CPUs.
+    max_sweeps: u32 = 0,
+    /// Watchers of events at once.
+    max_event_watchers: u32 = 1024,
+    /// Bytes of events that may wait for a watcher that does not ask for more or less.
+    event_queue_bytes: u64 = 4 << 20,
+    /// Bytes of events that may wait for a watcher at most.
+    max_event_queue_bytes: u64 = 64 << 20,
+    /// Bytes of events that may wait for all watchers together.
+    max_event_memory_bytes: u64 = 256 << 20,
+    /// Perf buffers open at once: a watched map has one on each CPU.
+    max_perf_buffers: u32 = 1024,
+    /// Bytes of the perf buffer that each CPU gets for a map that is watched.
+    perf_buffer_bytes: u64 = 256 << 10,
+    /// Bytes of one message, either way.
+    max_message_bytes: u64 = 16 << 20,
+    /// Seconds that the kernel's statistics of programs stay on behind the last request for them.
+    program_stats_seconds: u64 = 30,
+    /// Seconds in which a new connection must say its first words: HTTP/2's preface.
+    preface_seconds: u64 = 10,
+    /// Seconds from the head of a request to its end, where it has one message.
+    request_seconds: u64 = 30,
+    /// Seconds from the end of a request until its one answer is there, and then until the client
+    /// has taken it.
+    answer_seconds: u64 = 60,
+    /// Seconds without a sign of life before a connection is asked for one.
+    keepalive_seconds: u64 = 60,
+    /// Seconds that a stream may wait for a client that does not read.
+    stall_seconds: u64 = 60,
+    /// Seconds that open requests get when the agent stops.
+    drain_seconds: u64 = 5,
 }
 
 impl Limits {

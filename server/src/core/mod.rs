@@ -48,7 +48,7 @@ pub use inventory::Whereabouts;
 pub use iterate::{BATCH_DEFAULT, BATCH_MAX, Chunk, Ended, IterateRequest, Parts, Reader};
 pub use kernel_memory::KernelMemory;
 pub use kind::{has_events, type_name};
-pub use limits::Limits;
+pub use limits::{Described, Limits};
 pub use listing::MapFilter;
 pub use loading::{LoadPlace, LoadRequest, Source};
 pub use map::{About, Identity, Labels, Map};

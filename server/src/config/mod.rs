@@ -1,20 +1,28 @@
 //! What the agent is told: a TOML file and flags, of which a flag wins.
 
+mod sample;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bpfgate_proto::name::MapGlob;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde::Deserialize;
 
+pub use self::sample::{limits_page, sample};
 use crate::core::Limits;
 use crate::listen::Endpoint;
 
 /// The agent of bpfgate: owns eBPF programs and maps, and serves them over gRPC.
 #[derive(Debug, Parser)]
 #[command(name = "bpfgated", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// TOML file with the settings below and the limits; see the documents.
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// TOML file with the settings below and the limits; `bpfgated config` prints one.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -34,6 +42,13 @@ pub struct Args {
     /// Group that may connect to the Unix socket. [default: bpfgate, where it exists]
     #[arg(long, value_name = "GROUP")]
     pub socket_group: Option<String>,
+}
+
+/// What else there is to do.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Print a configuration file with every setting at its default.
+    Config,
 }
 
 /// The settings, from the file where no flag says otherwise.
@@ -85,7 +100,7 @@ impl Default for Config {
 impl Config {
     /// Reads the file, if one is named, and puts the flags over it.
     pub fn load(args: Args) -> anyhow::Result<Self> {
-        let Args { config, listen, runtime_dir, bpffs, socket_group } = args;
+        let Args { command: _, config, listen, runtime_dir, bpffs, socket_group } = args;
         let mut settings = match &config {
             Some(path) => Self::read(path)?,
             None => Self::default(),
