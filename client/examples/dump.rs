@@ -1,12 +1,11 @@
 //! Reads a whole map and adds up its bytes: `cargo run --example dump -- proto-counters/by_proto`.
 
-use bpfgate_client::{Client, DEFAULT_ENDPOINT, IterateOptions};
+use bpfgate_client::{Client, IterateOptions};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("usage: dump MAP")?;
-    let endpoint = std::env::var("BPFGATE_ENDPOINT");
-    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
+    let client = Client::from_env().await?;
     let mut entries = client.maps().iterate(&name, IterateOptions::default()).await?;
     let (mut count, mut bytes) = (0, 0);
     // A chunk holds thousands of entries; keys and values are slices of what came off the wire.

@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use bpfgate_client::{Client, Code, DEFAULT_ENDPOINT, Error, EventNews, EventOptions};
+use bpfgate_client::{Client, Code, Error, EventNews, EventOptions};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let map = args.next().ok_or("usage: events MAP [FIELD=VALUE]...")?;
     let filters = args.map(|filter| filter.parse()).collect::<Result<Vec<_>, _>>()?;
-    let endpoint = std::env::var("BPFGATE_ENDPOINT");
-    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
+    let client = Client::from_env().await?;
     let options = EventOptions { filters, ..EventOptions::default() };
     // A slip in the name shows here.
     client.maps().get(&map).await?;

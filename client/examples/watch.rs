@@ -2,15 +2,13 @@
 //! an agent that goes away, and says what came of it.
 
 use bpfgate_client::{
-    Change, Client, CounterView, DEFAULT_ENDPOINT, Reconnect, WatchEvent, WatchOptions,
-    parse_selector,
+    Change, Client, CounterView, Reconnect, WatchEvent, WatchOptions, parse_selector,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let selector = std::env::args().nth(1).ok_or("usage: watch SELECTOR")?;
-    let endpoint = std::env::var("BPFGATE_ENDPOINT");
-    let client = Client::connect(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT)).await?;
+    let client = Client::from_env().await?;
     let selectors = vec![parse_selector(&selector)?];
     let options = WatchOptions {
         // "TCP" instead of 6, where the map's maker said that it is a protocol.

@@ -52,6 +52,19 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects to the endpoint in `BPFGATE_ENDPOINT`, or else to [`DEFAULT_ENDPOINT`], as the
+    /// command line does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Endpoint`] for what is none, [`Error::Connect`] where no agent is.
+    ///
+    /// [`DEFAULT_ENDPOINT`]: crate::DEFAULT_ENDPOINT
+    pub async fn from_env() -> Result<Self, Error> {
+        let endpoint = std::env::var("BPFGATE_ENDPOINT");
+        Self::connect(endpoint.as_deref().unwrap_or(crate::DEFAULT_ENDPOINT)).await
+    }
+
     /// Connects to `unix:PATH` or `http://HOST:PORT`.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
         Self::connect_with(endpoint.parse()?, Options::default()).await

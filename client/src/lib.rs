@@ -44,6 +44,7 @@ mod events;
 mod layout;
 mod links;
 mod maps;
+mod new_map;
 mod objects;
 mod pieces;
 mod queues;
@@ -76,12 +77,14 @@ pub use crate::events::{
 pub use crate::layout::{Layout, LayoutError};
 pub use crate::links::Links;
 pub use crate::maps::{MapFilter, Maps};
+pub use crate::new_map::{NewMap, types};
 pub use crate::objects::Objects;
 pub use crate::restore::Restore;
 pub use crate::rpc_error::{FieldViolation, PreconditionViolation, RpcError};
 pub use crate::selector::{SelectorError, parse_selector};
 pub use crate::typed_map::{
-    FieldPlace, Fields, FieldsError, Plain, TypedEntries, TypedMap, TypedMapError, field_place,
+    FieldPlace, Fields, FieldsError, Plain, RecordTypeError, TypedEntries, TypedMap, TypedMapError,
+    field_place,
 };
 pub use crate::watch::{
     HostName, Interruption, LabelResolution, LabelResolutionError, Reconnect, Watch, WatchEvent,

@@ -49,10 +49,15 @@ impl Maps {
         Self { unlocked: true, ..self.clone() }
     }
 
-    /// Makes a map that the agent owns.
-    pub async fn create(&self, request: v1::CreateMapRequest) -> Result<v1::Map, Error> {
+    /// Makes a map that the agent owns: a [`NewMap`](crate::NewMap), or the request as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::AlreadyExists`](crate::Code) if the name is taken, [`Code::ResourceExhausted`](crate::Code)
+    /// at a limit, [`Code::InvalidArgument`](crate::Code) for what the kernel does not make.
+    pub async fn create(&self, map: impl Into<v1::CreateMapRequest>) -> Result<v1::Map, Error> {
         let call = self.client.call("CreateMap");
-        let answer = call.answer(self.rpc().create_map(call.request(request)).await)?;
+        let answer = call.answer(self.rpc().create_map(call.request(map.into())).await)?;
         call.part(answer.map, "map")
     }
 

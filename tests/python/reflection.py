@@ -6,6 +6,7 @@ Makes a typed map, writes, looks up, iterates and watches it, makes two mistakes
 Exits with 0 if every answer was as it should be.
 """
 
+import pathlib
 import sys
 
 import grpc
@@ -13,6 +14,10 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "client" / "python"))
+
+from bpfgate_counters import Counters  # noqa: E402
 
 
 class Service:
@@ -34,9 +39,11 @@ class Service:
             answer = call(json_format.ParseDict(fields, request()), timeout=10)
             return json_format.MessageToDict(answer)
 
-        def stream(**fields):
+        def stream(as_messages=False, **fields):
             call = self.channel.unary_stream(path, *codec)
             answers = call(json_format.ParseDict(fields, request()), timeout=10)
+            if as_messages:
+                return list(answers)
             return [json_format.MessageToDict(answer) for answer in answers]
 
         return stream if found.server_streaming else unary
@@ -90,6 +97,17 @@ def main(target):
         assert kinds == ["header", "series", "series", "batch", "sync"], kinds
         values = dict(zip(watched[3]["batch"]["refs"], watched[3]["batch"]["values"]))
         assert sorted(values.values()) == ["18446744073709551615", "5"], values
+
+        # The same with the names of the series.
+        counters, samples = Counters(), []
+        for message in maps.WatchCounters(
+            as_messages=True, selectors=[{"map": "python"}], mode="WATCH_MODE_ONCE"
+        ):
+            samples += counters.take(message)
+        assert counters.whole
+        values = {sample.labels["key"]: sample.value for sample in samples}
+        assert values == {"7": 2**64 - 1, "8": 5}, values
+        assert {sample.map for sample in samples} == {"python"}
 
         code, text = code_of(lambda: maps.Lookup(map="python", typedKey=-1))
         assert code == "INVALID_ARGUMENT" and "-1" in text, (code, text)

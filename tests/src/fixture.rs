@@ -3,7 +3,7 @@
 use bpfgate_client::v1::{
     self, CounterKind, CounterSpec, CreateMapRequest, MapSpec, MapType, Schema,
 };
-use bpfgate_client::value::{Display, Encoding, Kind, Type};
+use bpfgate_client::value::Type;
 use bpfgate_client::{Client, Code, Error, RpcError};
 
 /// Memory as entries come, not all at the start.
@@ -139,42 +139,11 @@ impl NewMap {
     }
 }
 
-/// `__u32` and the like.
-pub fn unsigned(size: u32) -> Type {
-    integer(&format!("__u{}", size * 8), size, Encoding::Unsigned, Display::Plain)
-}
-
-/// `__s32` and the like.
-pub fn signed(size: u32) -> Type {
-    integer(&format!("__s{}", size * 8), size, Encoding::Signed, Display::Plain)
-}
-
-/// An IPv4 address.
-pub fn ipv4() -> Type {
-    let kind = Kind::Opaque { display: Display::Ipv4 };
-    Type { name: String::new(), size: 4, kind }
-}
-
-fn integer(name: &str, size: u32, encoding: Encoding, display: Display) -> Type {
-    let kind = Kind::Integer { encoding, big_endian: false, display };
-    Type { name: name.to_owned(), size, kind }
-}
+pub use bpfgate_client::types::{ipv4, signed, unsigned};
 
 /// A struct of these fields, back to back: the caller sees to their alignment.
 pub fn record(name: &str, fields: &[(&str, Type)]) -> Type {
-    let mut at = 0;
-    let mut place = |(name, ty): &(&str, Type)| {
-        let bit_offset = at * 8;
-        at += ty.size;
-        bpfgate_client::value::Field {
-            name: (*name).to_owned(),
-            ty: ty.clone(),
-            bit_offset,
-            bit_size: 0,
-        }
-    };
-    let fields = fields.iter().map(&mut place).collect();
-    Type { name: name.to_owned(), size: at, kind: Kind::Record { is_union: false, fields } }
+    bpfgate_client::types::record(name, fields.iter().cloned())
 }
 
 /// The agent's refusal, after a check of its code and that its message has all of `parts`.

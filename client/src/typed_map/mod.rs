@@ -2,6 +2,7 @@
 
 mod entries;
 mod fields;
+mod records;
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -19,26 +20,49 @@ use crate::{CpuMode, UpdateMode};
 
 pub use entries::TypedEntries;
 pub use fields::{FieldPlace, Fields, FieldsError, field_place};
+pub use records::RecordTypeError;
 
 /// What a map's key or value can be: plain old data, without padding, any bytes of which are a
-/// value. Numbers and arrays of them are; a struct is by the derives of [`zerocopy`]:
-///
-/// ```
-/// use bpfgate_client::zerocopy::{FromBytes, Immutable, IntoBytes};
-///
-/// #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
-/// #[zerocopy(crate = "bpfgate_client::zerocopy")]
-/// #[repr(C)]
-/// struct Endpoint {
-///     address: [u8; 4],
-///     port: [u8; 2],
-///     // What C adds by itself has to be named.
-///     padding: [u8; 2],
-/// }
-/// # fn plain<T: bpfgate_client::Plain>() {}
-/// # plain::<Endpoint>();
-/// ```
+/// value. Numbers and arrays of them are; a struct is by [`plain!`](crate::plain), or by the
+/// derives of [`zerocopy`].
 pub trait Plain: FromBytes + IntoBytes + Immutable + Send + 'static {}
+
+/// Defines structs of plain old data, `repr(C)`, for keys, values and records: [`Plain`], and with
+/// their [`Fields`] told. A struct with padding does not compile: name what C adds by itself.
+///
+/// ```
+/// bpfgate_client::plain! {
+///     /// Who listens.
+///     #[derive(PartialEq, Eq, Hash)]
+///     pub struct Endpoint {
+///         /// In network order.
+///         pub address: [u8; 4],
+///         pub port: [u8; 2],
+///         padding: [u8; 2],
+///     }
+/// }
+/// # use bpfgate_client::Fields;
+/// assert_eq!(Endpoint::FIELDS[1].offset, 4);
+/// ```
+#[macro_export]
+macro_rules! plain {
+    ($($(#[$about:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_about:meta])* $field_vis:vis $field:ident: $ty:ty),* $(,)?
+    })+) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy)]
+        #[derive(
+            $crate::zerocopy::FromBytes,
+            $crate::zerocopy::IntoBytes,
+            $crate::zerocopy::Immutable,
+        )]
+        #[zerocopy(crate = "bpfgate_client::zerocopy")]
+        #[repr(C)]
+        $vis struct $name { $($(#[$field_about])* $field_vis $field: $ty,)* }
+
+        $crate::fields!($name { $($field),* });
+    )+};
+}
 
 impl<T: FromBytes + IntoBytes + Immutable + Send + 'static> Plain for T {}
 

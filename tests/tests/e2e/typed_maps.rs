@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 
 use bpfgate_client::v1::MapType;
-use bpfgate_client::zerocopy::{FromBytes, Immutable, IntoBytes};
-use bpfgate_client::{Code, TypedMapError, UpdateMode, fields};
+use bpfgate_client::{Code, TypedMapError, UpdateMode, plain};
 use bpfgate_tests::fixture::{record, unsigned};
 use bpfgate_tests::{Agent, NewMap, refused};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
-#[zerocopy(crate = "bpfgate_client::zerocopy")]
-#[repr(C)]
-struct Traffic {
-    packets: u64,
-    bytes: u64,
+plain! {
+    #[derive(PartialEq, Eq)]
+    struct Traffic {
+        packets: u64,
+        bytes: u64,
+    }
 }
-
-fields!(Traffic { packets, bytes });
 
 fn traffic(packets: u64) -> Traffic {
     Traffic { packets, bytes: packets * 100 }

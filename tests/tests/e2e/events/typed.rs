@@ -171,3 +171,40 @@ async fn a_map_that_is_made_here_can_say_what_its_records_are() {
     let made = client.maps().create(hash).await;
     refused(made, Code::InvalidArgument, &["record_type", "hash"]);
 }
+
+bpfgate_client::plain! {
+    /// As `struct event` in `events.bpf.c`.
+    struct Event {
+        number: u64,
+        pid: u32,
+        kind: u32,
+        comm: [u8; 16],
+    }
+
+    /// With two fields in each other's place.
+    struct Swapped {
+        number: u64,
+        kind: u32,
+        pid: u32,
+        comm: [u8; 16],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_read_as_structs_that_were_checked() {
+    let stage = Stage::new(Script { burst: 10, ..Script::default() }).await;
+    stage.attach("to_ring").await;
+    let maps = stage.client.maps();
+    let open = async || maps.watch_events(RING, EventOptions::default()).await.unwrap();
+    let said = open().await.check_records::<Swapped>().unwrap_err();
+    assert!(said.to_string().contains("Swapped does not fit"), "{said}");
+    let said = open().await.check_records::<Event>().map(drop);
+    said.unwrap();
+    let mut events = open().await.check_records::<Event>().unwrap();
+    stage.call(1);
+    let Some(EventNews::Batch(batch)) = events.next_news().await.unwrap() else { panic!("a loss") };
+    let first = batch.iter().next().unwrap().read::<Event>().unwrap();
+    assert_eq!((first.number, first.kind), (0, 0));
+    assert_eq!(first.pid, std::process::id());
+    assert!(first.comm.starts_with(b"ev"));
+}
