@@ -46,7 +46,7 @@ pub(super) fn sweep(number: u64, values: &[(u64, u64)]) -> CounterBatch {
 
 pub(super) fn interrupted() -> WatchEvent {
     let why = "gone".to_owned();
-    WatchEvent::Interrupted(Interruption { why, attempts: 0, retry_in: Duration::ZERO })
+    WatchEvent::Interrupted(Interruption { why, odd: false, attempts: 0, retry_in: Duration::ZERO })
 }
 
 const SYNC: WatchEvent = WatchEvent::Sync(WatchSync { series: 0 });
@@ -393,4 +393,31 @@ fn losses_and_coalesced_sweeps_are_counted() {
     // Another map of that name counts its sweeps from 1.
     test.sweep(1, &[]);
     assert!(test.0.is_empty());
+}
+
+#[test]
+fn counters_with_the_same_labels_are_counted_apart_all_the_same() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    let twin = test.take(&series(3, "a", CounterKind::Monotonic, 1));
+    assert!(matches!(twin, Change::Twin(id) if id.0 == 3), "{twin:?}");
+    assert_eq!(test.take(&series(3, "a", CounterKind::Monotonic, 1)), Change::None, "once more");
+    test.sweep(1, &[(1, 10), (2, 20), (3, 30)]);
+    let values = |test: &Test| -> Vec<i128> {
+        test.0.counters().map(|counter| counter.value().total()).collect()
+    };
+    assert_eq!((values(&test), test.of("a").value().total()), (vec![10, 20, 30], 10));
+    let gone = SeriesRemoved { refs: vec![3], map: "m".into(), ..SeriesRemoved::default() };
+    test.take(&WatchEvent::Removed(gone));
+    assert_eq!(values(&test), [10, 20]);
+    assert!(test.0.find(test.of("a").key()).is_some(), "the first is still found");
+
+    // One whose key went and came back is the same counter behind a gap, and the other is not.
+    test.take(&series(4, "a", CounterKind::Monotonic, 1));
+    test.take(&interrupted());
+    test.take(&WatchEvent::Resumed(header("one")));
+    test.take(&series(1, "a", CounterKind::Monotonic, 1));
+    test.take(&series(2, "a", CounterKind::Monotonic, 1));
+    test.sweep(1, &[(1, 11), (2, 31)]);
+    test.take(&SYNC);
+    assert_eq!(values(&test), [11, 31]);
 }

@@ -105,8 +105,8 @@ pub enum WatchEvent {
     Sync(v1::WatchSync),
     /// Something is missing.
     Loss(v1::WatchLoss),
-    /// The connection is lost, or another attempt to open it failed. Only with
-    /// [`WatchOptions::reconnect`].
+    /// The connection is lost, or another attempt to open it failed, with
+    /// [`WatchOptions::reconnect`]; or the watch begins anew because what came made no sense.
     Interrupted(Interruption),
     /// The watch goes on with the agent of this header: refs and sweep numbers start anew, and
     /// everything is announced again up to another `Sync`.
@@ -118,7 +118,11 @@ pub enum WatchEvent {
 pub struct Interruption {
     /// The error, as text.
     pub why: String,
-    /// 0 when the connection was lost, then one more with each attempt that failed.
+    /// What came made no sense, as [`Watch::start_over`] was told or this library found: nothing is
+    /// wrong with the connection.
+    pub odd: bool,
+    /// 0 when the connection was lost, then one more with each attempt that failed; likewise of
+    /// what made no sense, unless the watch went well for a minute.
     pub attempts: u32,
     /// Until the next attempt.
     pub retry_in: Duration,

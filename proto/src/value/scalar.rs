@@ -132,6 +132,24 @@ impl Load {
 }
 
 impl Scalar {
+    /// Other bits always have another text.
+    pub(super) fn is_told_apart(&self) -> bool {
+        match &self.meaning {
+            Meaning::Unsigned
+            | Meaning::Signed
+            | Meaning::HexNumber
+            | Meaning::Bool
+            | Meaning::Pointer
+            | Meaning::Ipv4
+            | Meaning::Ipv6
+            | Meaning::Mac
+            | Meaning::Opaque => true,
+            Meaning::Enum(names) => names.are_distinct(),
+            // The digit 5 and the number 5, one NaN and another, what is behind a NUL.
+            Meaning::Char | Meaning::Float | Meaning::Text => false,
+        }
+    }
+
     /// Below zero is possible.
     pub(super) fn is_signed(&self) -> bool {
         match &self.meaning {
@@ -288,6 +306,13 @@ impl Names {
         let lengths = declared.iter().map(|(name, _)| name.len());
         let lengths = (lengths.clone().min().unwrap_or(usize::MAX), lengths.max().unwrap_or(0));
         Self { signed, declared, sorted, lengths }
+    }
+
+    /// Whether no two numbers have one name.
+    pub(super) fn are_distinct(&self) -> bool {
+        let mut names: Vec<&str> = self.sorted.iter().map(|&at| &*self.declared[at].0).collect();
+        names.sort_unstable();
+        names.windows(2).all(|pair| pair[0] != pair[1])
     }
 
     /// The number's name.

@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::message::Label;
 use super::request::{CpuMode, LabelMatcher, Selector, Terms};
 use super::source::covers;
-use super::version::Subject;
+use super::version::{Subject, Version};
 use crate::host_names::{self, HostName};
 
 /// Which series of one map a watch takes, and which labels it wants names for.
@@ -17,6 +17,8 @@ pub(super) struct Choice {
     rules: Vec<Rule>,
     /// Labels to show by name, and where their names are among those that are looked for.
     names: Vec<(usize, usize)>,
+    /// Which way of reading keys that is, where two keys may read the same.
+    reading: Option<usize>,
 }
 
 struct Rule {
@@ -80,7 +82,7 @@ impl Choice {
             Rule { selector, conditions: conditions.collect(), slots: slots(it, layout, mode) }
         };
         let rules: Vec<Rule> = matching.map(rule).filter(|rule| !rule.slots.is_empty()).collect();
-        (!rules.is_empty()).then_some(Self { rules, names: Vec::new() })
+        (!rules.is_empty()).then_some(Self { rules, names: Vec::new(), reading: None })
     }
 
     /// What it takes.
@@ -90,16 +92,29 @@ impl Choice {
         self.rules.iter().map(rule).sum()
     }
 
-    /// Where the names that [`names()`] listed are among those that are looked for.
-    pub(super) fn named(mut self, names: &[(usize, HostName)], places: &[usize]) -> Self {
+    /// Where the names that [`names()`] listed are among those that are looked for, and which
+    /// reading of keys that is.
+    pub(super) fn named(
+        mut self,
+        names: &[(usize, HostName)],
+        places: &[usize],
+        reading: Option<usize>,
+    ) -> Self {
         let labels = names.iter().map(|(label, _)| *label);
         self.names = labels.zip(places.iter().copied()).collect();
+        self.reading = reading;
         self
     }
 
-    /// Where they are, for all labels that are shown by name.
-    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
-        self.names.iter().map(|(_, place)| *place)
+    /// Whether a version has what is shown: all names, and who reads the same.
+    pub(super) fn is_known_to(&self, version: &Version, mode: CpuMode) -> bool {
+        version.has(mode, self.names.iter().map(|(_, place)| *place), self.reading)
+    }
+
+    /// Whether a key's labels are those of another key too, so that its bytes have to tell.
+    pub(super) fn is_twin(&self, version: &Version, subject: Subject<'_>) -> bool {
+        let twin = |reading: usize| version.readings[reading].all_twins || subject.is_twin(reading);
+        self.reading.is_some_and(twin)
     }
 
     /// How much there is to do for a key.
@@ -202,15 +217,28 @@ impl Text {
         layout: &'a Layout,
         labels: &[Self],
         texts: &'a str,
+        raw: Option<&'a str>,
         cpu: Option<&'a str>,
     ) -> Vec<Label<'a>> {
         let label = |text: &Self| Label {
             name: layout.label_name(text.label),
             value: &texts[text.at.clone()],
         };
+        let raw = raw.map(|value| Label { name: layout.raw_name(), value });
         let cpu = cpu.map(|value| Label { name: "cpu", value });
-        labels.iter().map(label).chain(cpu).collect()
+        labels.iter().map(label).chain(raw).chain(cpu).collect()
     }
+}
+
+/// A key's bytes as a label says them.
+pub(super) fn raw_text(key: &[u8]) -> String {
+    let mut text = String::with_capacity(4 + 2 * key.len());
+    text.push_str("hex:");
+    for byte in key {
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text
 }
 
 /// Labels that a watch shows by name: as it asks for, or as the map's maker declared.

@@ -220,7 +220,7 @@ impl Hub {
             let (interval, caller) = (terms.interval, account.caller());
             let want = Want { interval, mode, names: &names, caller };
             let part = feed.subscribe(seat.watch, wake.clone(), &want, &self.stop);
-            let Part { subscriber, places, starts } = match part {
+            let Part { subscriber, places, reading, starts } = match part {
                 Ok(part) => part,
                 Err(exhausted) => {
                     state.rest(&feed);
@@ -230,7 +230,8 @@ impl Hub {
             if let Some(stop) = starts {
                 tokio::spawn(sweeper::run(self.clone(), feed.clone(), source.clone(), stop));
             }
-            views.push(View::new(feed, subscriber, choice.named(&names, &places), charge));
+            let choice = choice.named(&names, &places, reading);
+            views.push(View::new(feed, subscriber, choice, charge));
         }
         views[joined..].sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
         Ok(census.generation)

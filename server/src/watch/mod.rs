@@ -21,7 +21,7 @@
 //! - [`message`]: what a watch says · [`told`]: the same as bytes
 //! - [`source`]: what the hub needs to know of a map
 //! - `layout`: bytes to labels and numbers · `interned`: names that keys have
-//! - `pass`: reading a map · `segment`: its series · `removals`: what went · `version`: both behind
+//! - `pass`: reading a map, which keys read the same · `segment`: its series · `removals`: what went · `version`: both behind
 //!   a sweep · `tiers`: when it is read · `sweeper`: reading it again · `feed`: all of these for one
 //!   map · `purse`: who pays for it · `pool`: refs and room for all maps
 //! - `choice`: a watch's selectors for one map · `telling`: what happened, in pages · `page`: one of

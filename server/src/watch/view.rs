@@ -253,7 +253,7 @@ impl View {
         // A snapshot from before the watch will do while it is no older than the interval.
         let first = || {
             span.begun + self.subscriber.interval >= self.joined
-                && state.version.has(self.subscriber.mode, self.choice.places())
+                && self.choice.is_known_to(&state.version, self.subscriber.mode)
         };
         let tick = Tick {
             number: tier.number,

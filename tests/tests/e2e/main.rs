@@ -57,3 +57,4 @@ mod watch_model;
 mod watch_names;
 mod watch_refusals;
 mod watch_slow;
+mod watch_twins;

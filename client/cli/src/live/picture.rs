@@ -340,7 +340,7 @@ mod tests {
         use bpfgate_client::{Interruption, WatchEvent};
         let mut board = board();
         let why = "gone".to_owned();
-        let lost = Interruption { why, attempts: 0, retry_in: Duration::from_secs(1) };
+        let lost = Interruption { why, odd: false, attempts: 0, retry_in: Duration::from_secs(1) };
         board.apply(&WatchEvent::Interrupted(lost)).unwrap();
         let lines = Picture::new(Look::default()).lines(&board, &[], 80, 24);
         assert!(lines[0].starts_with("connection lost"), "{}", lines[0]);

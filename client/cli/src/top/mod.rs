@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::TopArgs;
 use crate::board::{Board, Filter};
-use crate::commands::{everything, news, say_absent_maps};
+use crate::commands::{News, everything, say_absent_maps};
 use crate::context::Context;
 use crate::end::End;
 use crate::exit::{Exit, Failure};
@@ -60,7 +60,8 @@ pub(crate) async fn run(context: &Context, args: TopArgs) -> Result<(), Failure>
     let end = End::new(None)?;
     // From here on a panic gives the terminal back too.
     let terminal = ratatui::try_init()?;
-    let ended = Top { terminal, data, view, watch, polled, end }.run().await;
+    let news = News::default();
+    let ended = Top { terminal, data, view, watch, news, polled, end }.run().await;
     let restored = ratatui::try_restore();
     ended?;
     Ok(restored?)
@@ -71,6 +72,7 @@ struct Top {
     data: Data,
     view: View,
     watch: Watch,
+    news: News,
     polled: mpsc::Receiver<Polled>,
     end: End,
 }
@@ -96,7 +98,7 @@ impl Top {
                 }
                 event = self.watch.next_event() => {
                     let Some(event) = event? else { return Ok(()) };
-                    self.take(&event)?;
+                    self.take(&event);
                     false
                 }
             };
@@ -107,14 +109,16 @@ impl Top {
         }
     }
 
-    fn take(&mut self, event: &WatchEvent) -> Result<(), Failure> {
-        match news(event) {
+    fn take(&mut self, event: &WatchEvent) {
+        match self.news.of(event) {
             Some(news) => self.data.news = Some(news),
             None if matches!(event, WatchEvent::Sync(_)) => self.data.news = None,
             None => {}
         }
-        self.data.board.apply(event)?;
-        Ok(())
+        match self.data.board.apply(event) {
+            Ok(change) => self.data.news = self.news.of_change(&change).or(self.data.news.take()),
+            Err(odd) => self.watch.start_over(odd),
+        }
     }
 }
 

@@ -20,7 +20,14 @@ pub(super) struct Labels {
     index: bool,
     /// What was declared of them, by label.
     declared: Vec<(usize, HostName)>,
+    /// Two keys may read the same.
+    ambiguous: bool,
+    /// What a key's bytes are told as, where they have to be: a name that no field has.
+    raw: Box<str>,
 }
+
+/// A key's bytes, where its other labels are those of another key too.
+const RAW: &str = "raw_key";
 
 impl Labels {
     pub(super) fn of(source: &dyn CounterSource) -> Self {
@@ -37,7 +44,12 @@ impl Labels {
             path => Some(path.into()),
         };
         let named = plan.leaves().iter().filter_map(|leaf| Some((name(leaf)?, leaf.clone())));
-        let mut labels = Self { named: named.collect(), index, declared: Vec::new() };
+        let named: Vec<(Box<str>, Leaf)> = named.collect();
+        let mut told = vec![0; if index { 0 } else { size }];
+        named.iter().for_each(|(_, leaf)| leaf.mark_told(&mut told));
+        let ambiguous = told.iter().any(|bits| *bits != u8::MAX);
+        let raw = raw_name(|name| named.iter().any(|(known, _)| **known == *name));
+        let mut labels = Self { named, index, declared: Vec::new(), ambiguous, raw };
         let mut declared = Vec::new();
         for (at, label) in labels.names().enumerate() {
             let mut said = source.host_names().iter();
@@ -50,7 +62,8 @@ impl Labels {
 
     /// None at all, for a map whose entries are one series.
     pub(super) fn none() -> Self {
-        Self { named: Vec::new(), index: false, declared: Vec::new() }
+        let (named, declared) = Default::default();
+        Self { named, index: false, declared, ambiguous: false, raw: RAW.into() }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -93,7 +106,21 @@ impl Labels {
         (leaf.bytes(key), leaf.read(key))
     }
 
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
+    pub(super) fn raw_name(&self) -> &str {
+        &self.raw
+    }
+
     pub(super) fn declared(&self) -> &[(usize, HostName)] {
         &self.declared
     }
+}
+
+fn raw_name(is_taken: impl Fn(&str) -> bool) -> Box<str> {
+    let others = (2..).map(|number: u32| format!("{RAW}_{number}"));
+    let mut names = std::iter::once(RAW.to_owned()).chain(others);
+    names.find(|name| !is_taken(name)).unwrap_or_default().into()
 }

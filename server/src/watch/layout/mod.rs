@@ -201,6 +201,16 @@ impl Layout {
         self.labels.number(key, label)
     }
 
+    /// Whether two keys may have the same labels, by their numbers and texts.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.labels.is_ambiguous()
+    }
+
+    /// The label that tells a key's bytes.
+    pub(super) fn raw_name(&self) -> &str {
+        self.labels.raw_name()
+    }
+
     /// Labels that were declared to be names of the host's.
     pub(super) fn declared(&self) -> &[(usize, HostName)] {
         self.labels.declared()

@@ -1,7 +1,7 @@
 //! One page of a telling, as it is made.
 
 use super::{Chunk, Followed, Listener, Place, Telling};
-use crate::watch::choice::{Scratch, Text};
+use crate::watch::choice::{Scratch, Text, raw_text};
 use crate::watch::message::{LossSource, Series};
 use crate::watch::page::Page;
 use crate::watch::request::CpuMode;
@@ -149,10 +149,12 @@ impl Step<'_> {
     fn admit(&mut self, row: Row<'_>, slots: usize, followed: &mut Followed) -> bool {
         let Listener { series, room, feed, choice, size, .. } = self.listener;
         let version = &self.telling.version;
+        let subject = row.subject(&version.shape);
+        let twin = choice.is_twin(version, subject);
+        let raw = if twin { feed.layout.raw_name().len() + 4 + 2 * subject.key.len() } else { 0 };
+        let labels = choice.labels_bytes(&feed.layout, subject) + raw;
         let fits = series - self.chunk.removed + self.chunk.added + slots <= room
-            && choice.labels_bytes(&feed.layout, row.subject(&version.shape))
-                + feed.layout.longest_number()
-                <= size.labels;
+            && labels + feed.layout.longest_number() <= size.labels;
         if fits {
             self.chunk.added += slots;
             followed.add(row.at);
@@ -191,8 +193,10 @@ impl Step<'_> {
         let slots = self.scratch.take_slots();
         let mut labels = Vec::new();
         let mut texts = String::new();
+        let mut raw = None;
         if !known {
             let subject = row.subject(&version.shape);
+            raw = choice.is_twin(version, subject).then(|| raw_text(subject.key));
             labels = choice.labels(&feed.layout, &version.names, subject, &mut texts);
         }
         let mut next = None;
@@ -206,7 +210,7 @@ impl Step<'_> {
             let reset = row.values.reset(self.mode, &version.shape, row.place, slot);
             if !known {
                 let start = reset.map_or(row.keys.start(row.place), |reset| reset.start);
-                self.announce((reference, slot), start, &labels, &texts);
+                self.announce((reference, slot), start, &labels, (&texts, raw.as_deref()));
             } else if let Some(reset) = reset.filter(|reset| reset.at > *cursor) {
                 self.page.reset(reference, reset.start);
             }
@@ -225,12 +229,12 @@ impl Step<'_> {
         (reference, slot): (u64, usize),
         start: u64,
         labels: &[Text],
-        texts: &str,
+        (texts, raw): (&str, Option<&str>),
     ) {
         let Listener { feed, .. } = self.listener;
         let (number, cpu) = feed.layout.slot(self.mode, slot);
         let cpu = cpu.map(|cpu| cpu.to_string());
-        let labels = Text::shown(&feed.layout, labels, texts, cpu.as_deref());
+        let labels = Text::shown(&feed.layout, labels, texts, raw, cpu.as_deref());
         let bounds: Vec<u64> = number.bounds().collect();
         self.page.series(Series {
             reference,

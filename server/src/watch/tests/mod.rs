@@ -11,3 +11,4 @@ mod model;
 mod protocol;
 mod said;
 mod sharing;
+mod twins;

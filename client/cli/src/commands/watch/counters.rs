@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::absent;
-use super::news::news;
+use super::news::News;
 use super::rows::{cells, columns, slots};
 use crate::args::CountersArgs;
 use crate::board::{Board, Filter, Row, Sort};
@@ -68,9 +68,14 @@ async fn snapshot(
     mut board: Board,
     args: &CountersArgs,
 ) -> Result<Sheet, Failure> {
+    let mut news = News::default();
     while let Some(event) = watch.next_event().await? {
-        let change = board.apply(&event)?;
-        notes(&event, &change, &board, args).for_each(|note| say(&note));
+        match board.apply(&event) {
+            Ok(change) => {
+                notes(&mut news, &event, &change, &board, args).for_each(|note| say(&note));
+            }
+            Err(odd) => watch.start_over(odd),
+        }
     }
     let top = args.top.map(NonZeroUsize::get);
     let sections = live::sections(&board, args.sort.unwrap_or(Sort::Name), top, args.all);
@@ -86,6 +91,7 @@ async fn snapshot(
 
 /// What to say besides the numbers.
 fn notes<'b>(
+    news: &mut News,
     event: &WatchEvent,
     change: &Change,
     board: &'b Board,
@@ -93,7 +99,8 @@ fn notes<'b>(
 ) -> impl Iterator<Item = String> + use<'b> {
     let synced = matches!(change, Change::Synced(_));
     let absent = synced.then(|| absent::labels(board, &args.selectors, &args.resolve, args.names));
-    news(event).into_iter().chain(absent.into_iter().flatten())
+    let said = [news.of(event), news.of_change(change)];
+    said.into_iter().flatten().chain(absent.into_iter().flatten())
 }
 
 /// A line for each change, as it comes.
@@ -105,14 +112,21 @@ async fn lines(
     args: &CountersArgs,
 ) -> Result<(), Failure> {
     let mut printer = context.printer(columns(context.format, false));
+    let mut news = News::default();
     loop {
         let event = tokio::select! {
             () = end.come() => break,
             event = watch.next_event() => event?,
         };
         let Some(event) = event else { break };
-        let change = board.apply(&event)?;
-        notes(&event, &change, &board, args).for_each(|note| say(&note));
+        let change = match board.apply(&event) {
+            Ok(change) => change,
+            Err(odd) => {
+                watch.start_over(odd);
+                continue;
+            }
+        };
+        notes(&mut news, &event, &change, &board, args).for_each(|note| say(&note));
         let Change::Swept(sweep) = change else { continue };
         let listed = sweep.listed.iter().filter_map(|id| board.row(*id));
         let shown = listed.filter(|row| args.all || !row.is_idle());
@@ -154,7 +168,7 @@ async fn live(
     };
     let mut table = Live::new(io::stdout(), look)?;
     let mut suspended = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
-    let mut noted = Vec::new();
+    let (mut noted, mut news) = (Vec::new(), News::default());
     let mut synced = false;
     let mut redraw = interval(REDRAW);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,9 +184,16 @@ async fn live(
             _ = redraw.tick() => if synced { table.draw(&board, &noted)? },
             event = watch.next_event() => {
                 let Some(event) = event? else { break };
-                let change = board.apply(&event)?;
+                let change = match board.apply(&event) {
+                    Ok(change) => change,
+                    Err(odd) => {
+                        watch.start_over(odd);
+                        continue;
+                    }
+                };
                 let at = human::clock(&SystemTime::now().into());
-                noted.extend(notes(&event, &change, &board, args).map(|it| format!("{at} {it}")));
+                let notes = notes(&mut news, &event, &change, &board, args);
+                noted.extend(notes.map(|it| format!("{at} {it}")));
                 // Only the newest are shown, and a watch may last for months.
                 noted.drain(..noted.len().saturating_sub(8));
                 synced |= matches!(change, Change::Synced(_));
