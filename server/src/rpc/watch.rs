@@ -15,7 +15,9 @@ use crate::core::Error;
 use crate::host_names::HostName;
 use crate::layer::Call;
 use crate::ledger::Account;
-use crate::watch::{CpuMode, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher};
+use crate::watch::{
+    CpuMode, LabelMatcher, MatchOp, Order, Selector, WatchMode, WatchRequest, Watcher,
+};
 
 /// The messages of a watch: whole frames, paid for until the last part of one is dropped.
 pub(super) type Frames = Stream<Bytes>;
@@ -77,6 +79,10 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         max_series,
         resolve,
         resolve_declared,
+        top,
+        order,
+        reverse,
+        contains,
     } = wire;
     Ok(WatchRequest {
         selectors: selectors.into_iter().map(selector).collect::<Result<_, _>>()?,
@@ -96,6 +102,15 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         max_series: max_series as usize,
         resolve: resolve.into_iter().map(resolution).collect::<Result<_, _>>()?,
         resolve_declared,
+        top: top as usize,
+        order: match pb::CounterOrder::try_from(order) {
+            Ok(pb::CounterOrder::Value | pb::CounterOrder::Unspecified) => Order::Value,
+            Ok(pb::CounterOrder::Rate) => Order::Rate,
+            Ok(pb::CounterOrder::Name) => Order::Name,
+            Err(_) => return Err(invalid("order", format!("{order} is no CounterOrder"))),
+        },
+        reverse,
+        contains,
     })
 }
 

@@ -19,7 +19,12 @@ pub(super) struct Choice {
     names: Vec<(usize, usize)>,
     /// Which way of reading keys that is, where two keys may read the same.
     reading: Option<usize>,
+    /// The map's name in small letters.
+    map: String,
 }
+
+/// Labels of more bytes contain nothing.
+const LONGEST: usize = 256 << 10;
 
 struct Rule {
     /// Index among the watch's selectors.
@@ -82,7 +87,12 @@ impl Choice {
             Rule { selector, conditions: conditions.collect(), slots: slots(it, layout, mode) }
         };
         let rules: Vec<Rule> = matching.map(rule).filter(|rule| !rule.slots.is_empty()).collect();
-        (!rules.is_empty()).then_some(Self { rules, names: Vec::new(), reading: None })
+        (!rules.is_empty()).then_some(Self {
+            rules,
+            names: Vec::new(),
+            reading: None,
+            map: map.as_str().to_lowercase(),
+        })
     }
 
     /// What it takes.
@@ -164,7 +174,51 @@ impl Choice {
                 joins
             });
         }
-        slots.iter().map(ExactSizeIterator::len).sum()
+        if !terms.contains.is_empty() && rules > 0 {
+            self.filter(terms, layout, looked_for, subject, scratch);
+        }
+        scratch.slots.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Leaves those slots whose map, key or field contains what it has to.
+    fn filter(
+        &self,
+        terms: &Terms,
+        layout: &Layout,
+        looked_for: &[(usize, HostName)],
+        subject: Subject<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { slots, text } = scratch;
+        let mode = layout.mode(terms.cpu);
+        let runs = std::mem::take(slots);
+        // Longer labels are not told.
+        if self.labels_bytes(layout, subject) > LONGEST {
+            return;
+        }
+        text.clear();
+        let mut labels = String::new();
+        let parts = self.labels(layout, looked_for, subject, &mut labels);
+        for part in &parts {
+            let name = layout.label_name(part.label);
+            if name != "key" {
+                text.extend([name, "="]);
+            }
+            text.extend([&labels[part.at.clone()], " "]);
+        }
+        let text = text.to_lowercase();
+        let map = self.map.as_str();
+        let contains = |slot: usize| {
+            let (number, cpu) = layout.slot(mode, slot);
+            let cpu = cpu.map(|cpu| format!("cpu={cpu} ")).unwrap_or_default();
+            format!("{map} {text}{cpu}{}", number.path.to_lowercase()).contains(&terms.contains)
+        };
+        for slot in runs.into_iter().flatten().filter(|slot| contains(*slot)) {
+            match slots.last_mut() {
+                Some(run) if run.end == slot => run.end += 1,
+                _ => slots.push(slot..slot + 1),
+            }
+        }
     }
 
     fn name<'a>(
@@ -191,6 +245,18 @@ impl Choice {
         kept.map(|name| name.len()).sum::<usize>() + texts.sum::<usize>()
     }
 
+    /// The same, with its bytes where these have to tell.
+    pub(super) fn announced_bytes(
+        &self,
+        layout: &Layout,
+        version: &Version,
+        subject: Subject<'_>,
+    ) -> usize {
+        let twin = self.is_twin(version, subject);
+        let raw = if twin { layout.raw_name().len() + 4 + 2 * subject.key.len() } else { 0 };
+        self.labels_bytes(layout, subject) + raw
+    }
+
     /// A key's labels as this watch shows them.
     pub(super) fn labels(
         &self,
@@ -212,6 +278,11 @@ impl Choice {
 }
 
 impl Text {
+    /// The text, of all.
+    pub(super) fn of<'a>(&self, texts: &'a str) -> &'a str {
+        &texts[self.at.clone()]
+    }
+
     /// A key's labels with their names, and what tells a slot from others of its key.
     pub(super) fn shown<'a>(
         layout: &'a Layout,

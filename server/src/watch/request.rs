@@ -28,6 +28,7 @@ const ALL_VALUES_MAX: usize = 8192;
 const FIELDS_MAX: usize = 256;
 const ALL_FIELDS_MAX: usize = 1024;
 const RESOLUTIONS_MAX: usize = 64;
+const CONTAINS_MAX: usize = 1024;
 
 /// Which counters to follow, and how.
 #[derive(Debug, Clone)]
@@ -51,6 +52,25 @@ pub struct WatchRequest {
     pub resolve: Vec<(String, Option<HostName>)>,
     /// The same for labels that were declared to have names.
     pub resolve_declared: bool,
+    /// The most keys of each map, those that come first; 0 for all.
+    pub top: usize,
+    /// What comes first.
+    pub order: Order,
+    /// The other way round.
+    pub reverse: bool,
+    /// What a series' map, key or field has to contain, in any case; empty for all.
+    pub contains: String,
+}
+
+/// By what keys are ranked: the one of their series that puts them the furthest ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The largest first.
+    Value,
+    /// The fastest first, up or down.
+    Rate,
+    /// By labels: numbers in their order, before texts in theirs.
+    Name,
 }
 
 /// Which series: those of a matching map, with matching labels, of the named fields.
@@ -129,6 +149,10 @@ impl WatchRequest {
             max_series: 0,
             resolve: Vec::new(),
             resolve_declared: false,
+            top: 0,
+            order: Order::Value,
+            reverse: false,
+            contains: String::new(),
         }
     }
 }
@@ -157,9 +181,27 @@ pub(super) struct Terms {
     pub(super) max_series: usize,
     pub(super) resolve: Vec<(String, Option<HostName>)>,
     pub(super) resolve_declared: bool,
+    pub(super) ranked: Option<Ranked>,
+    /// In small letters.
+    pub(super) contains: String,
+}
+
+/// Which keys of each map a watch is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ranked {
+    pub(super) top: usize,
+    pub(super) order: Order,
+    pub(super) reverse: bool,
+    /// Nothing is told before there is a rate.
+    pub(super) waits: bool,
 }
 
 impl Terms {
+    /// Whether each sweep is measured by the one before.
+    pub(super) fn measures_rates(&self) -> bool {
+        self.ranked.is_some_and(|ranked| ranked.order == Order::Rate)
+    }
+
     /// What they take.
     pub(super) fn cost(&self) -> usize {
         /// A text beside its bytes, in the list and in its allocation.
@@ -172,7 +214,8 @@ impl Terms {
             2 * TEXT + it.labels.iter().map(matcher).sum::<usize>() + fields
         };
         let resolve = self.resolve.iter().map(|(label, _)| text(label));
-        self.selectors.iter().map(selector).sum::<usize>() + resolve.sum::<usize>()
+        let selectors = self.selectors.iter().map(selector).sum::<usize>();
+        selectors + resolve.sum::<usize>() + text(&self.contains)
     }
 }
 
@@ -204,6 +247,10 @@ impl Terms {
             max_series,
             resolve,
             resolve_declared,
+            top,
+            order,
+            reverse,
+            contains,
         } = request;
         if selectors.is_empty() {
             return Err(WatchError::NoSelector);
@@ -232,7 +279,23 @@ impl Terms {
         let resend = if suppress_unchanged { heartbeat } else { Some(Duration::ZERO) };
         let limit = limits.series_per_watch;
         let max_series = if max_series == 0 { limit } else { max_series.min(limit) };
-        Ok(Self { selectors, mode, interval, resend, cpu, max_series, resolve, resolve_declared })
+        at_most(CONTAINS_MAX, contains.len(), "bytes in the text to contain")?;
+        let waits = mode == WatchMode::Once && order == Order::Rate;
+        let (asked_top, top) = (top, if top == 0 { max_series } else { top.min(max_series) });
+        let ranked = (asked_top > 0 || waits).then_some(Ranked { top, order, reverse, waits });
+        let contains = contains.to_lowercase();
+        Ok(Self {
+            selectors,
+            mode,
+            interval,
+            resend,
+            cpu,
+            max_series,
+            resolve,
+            resolve_declared,
+            ranked,
+            contains,
+        })
     }
 }
 

@@ -163,6 +163,14 @@ impl Version {
         })
     }
 
+    /// The key at an index, if there is one.
+    pub(super) fn row(&self, at: u32) -> Option<Row<'_>> {
+        let (number, place) = self.shape.place(at);
+        let Segment { keys, values } = self.segments.get(number)?;
+        let there = place < keys.len() && values.is_there(place);
+        there.then_some(Row { at, keys, values, place })
+    }
+
     /// Indices there are, holes among them.
     pub(super) fn len(&self) -> usize {
         let last = self.segments.last().map_or(0, |last| last.keys.len());

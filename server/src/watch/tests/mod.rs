@@ -2,6 +2,7 @@
 
 mod conflation;
 mod fake;
+mod first;
 mod fold;
 mod layout;
 mod lifecycle;
