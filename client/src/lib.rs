@@ -52,7 +52,7 @@ mod selector;
 mod typed_map;
 mod watch;
 
-pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
+pub use bpfgate_proto::v1::{CounterOrder, CpuMode, EntryParts, UpdateMode};
 pub use bpfgate_proto::{DEFAULT_ENDPOINT, map_type, name, reference, v1, value};
 pub use tonic::Code;
 pub use zerocopy;

@@ -396,6 +396,27 @@ fn losses_and_coalesced_sweeps_are_counted() {
 }
 
 #[test]
+fn a_counter_that_says_what_it_was_has_a_rate_at_once() {
+    let mut test = Test::new(CounterKind::Monotonic);
+    let before = |value, seconds| {
+        let read_end = Some(at(seconds).into());
+        bpfgate_proto::v1::SeriesBefore { value, read_end }
+    };
+    for (reference, key, value) in [(3, "c", 70), (4, "d", 100)] {
+        let WatchEvent::Series(series) = series(reference, key, CounterKind::Monotonic, 1) else {
+            panic!()
+        };
+        test.take(&WatchEvent::Series(Series { before: Some(before(value, 2)), ..series }));
+    }
+    test.sweep(2, &[(1, 5), (3, 100), (4, 100)]);
+    let rates = ["a", "c", "d"].map(|key| test.of(key).rate());
+    assert_eq!(rates, [None, Some(15.0), Some(0.0)]);
+    assert!(test.of("c").moved() && test.of("d").changed_at().is_none());
+    test.sweep(3, &[(3, 102)]);
+    assert_eq!(test.of("c").rate(), Some(1.0));
+}
+
+#[test]
 fn counters_with_the_same_labels_are_counted_apart_all_the_same() {
     let mut test = Test::new(CounterKind::Monotonic);
     let twin = test.take(&series(3, "a", CounterKind::Monotonic, 1));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bpfgate_proto::v1;
 
-use crate::CpuMode;
+use crate::{CounterOrder, CpuMode};
 
 pub use names::{HostName, LabelResolution, LabelResolutionError};
 pub use reconnect::Reconnect;
@@ -35,6 +35,15 @@ pub struct WatchOptions {
     pub resolve: Vec<LabelResolution>,
     /// Show labels by name that the map's maker declared to have names, as built-ins do.
     pub resolve_declared: bool,
+    /// At most so many keys of each map: the first ones by `order`, ranked by the agent over all of
+    /// them with every sweep; 0 for all.
+    pub top: u32,
+    /// What comes first. With `once`, [`CounterOrder::Rate`] makes two sweeps and tells the second.
+    pub order: CounterOrder,
+    /// The other way round.
+    pub reverse: bool,
+    /// Only series that have this text in `MAP KEY FIELD`, in any case; empty for all.
+    pub contains: String,
     /// Open the watch again when the connection is lost or the agent goes away. `None` ends it with
     /// the error.
     pub reconnect: Option<Reconnect>,
@@ -51,6 +60,10 @@ impl Default for WatchOptions {
             max_series: 0,
             resolve: Vec::new(),
             resolve_declared: false,
+            top: 0,
+            order: CounterOrder::Value,
+            reverse: false,
+            contains: String::new(),
             reconnect: None,
         }
     }
@@ -67,6 +80,10 @@ impl WatchOptions {
             max_series,
             ref resolve,
             resolve_declared,
+            top,
+            order,
+            reverse,
+            ref contains,
             reconnect: _,
         } = *self;
         let mode = if once { v1::WatchMode::Once } else { v1::WatchMode::Stream };
@@ -80,6 +97,10 @@ impl WatchOptions {
             max_series,
             resolve: resolve.iter().map(LabelResolution::request).collect(),
             resolve_declared,
+            top,
+            order: order.into(),
+            reverse,
+            contains: contains.clone(),
         }
     }
 }

@@ -128,7 +128,9 @@ impl Picture {
         let slow = slow.filter(|achieved| *achieved > interval * 3 / 2);
         let slow = slow.map(|achieved| format!(" (achieved {achieved:.1?})")).unwrap_or_default();
         let counters = if all == 1 { "counter" } else { "counters" };
-        let text = format!("every {interval:?}{slow}, {clock}, ^C ends; {all} {counters}{idle}");
+        let only = if board.is_cut() { ", the first ones of more" } else { "" };
+        let text =
+            format!("every {interval:?}{slow}, {clock}, ^C ends; {all} {counters}{idle}{only}");
         styled(self.styles.title, &cut(&text, width))
     }
 
