@@ -52,6 +52,7 @@ impl Leaf {
     }
 
     /// From the value's start, in bytes.
+    #[cfg(test)]
     pub(super) fn offset(&self) -> usize {
         self.offset
     }

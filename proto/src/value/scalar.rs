@@ -176,6 +176,34 @@ impl Scalar {
         if self.is_signed() { extend(raw, self.load.bits()) } else { raw }
     }
 
+    /// What it is among all that it can be, such that the less is the less. `None` for texts and
+    /// bytes, which have no order.
+    pub(super) fn ordered(&self, at: &[u8]) -> Option<u128> {
+        const SIGN: u128 = 1 << 127;
+        let bits = self.load.bits();
+        match &self.meaning {
+            Meaning::Text | Meaning::Opaque => None,
+            Meaning::Ipv4 | Meaning::Ipv6 | Meaning::Mac => {
+                let own = at.get(..self.load.bytes()).unwrap_or_default();
+                Some(own.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+            }
+            Meaning::Float => {
+                let double = match self.load.bytes() {
+                    4 => f32::from_bits(u32::try_from(self.load.get(at)).ok()?).into(),
+                    _ => f64::from_bits(self.load.get(at)),
+                };
+                // Zero is zero, whatever its sign.
+                let raw = if double == 0.0 { 0 } else { double.to_bits() };
+                let sign = 1 << 63;
+                Some(u128::from(if raw & sign == 0 { raw | sign } else { !raw }))
+            }
+            _ if self.is_signed() => {
+                Some(extend_wide(self.load.get_wide(at), bits).cast_unsigned() ^ SIGN)
+            }
+            _ => Some(self.load.get_wide(at)),
+        }
+    }
+
     /// Gives the value to whatever builds the outcome.
     #[inline]
     pub(super) fn render<F: Form>(&self, at: &[u8], form: &mut F) -> F::Value {

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bpfgate_proto::name::MapName;
+use bpfgate_proto::value::Matcher;
 
 use super::layout::Layout;
 use super::message::Label;
 use super::request::{CpuMode, LabelMatcher, Selector, Terms};
 use super::source::covers;
 use super::version::{Subject, Version};
-use crate::host_names::{self, HostName};
+use crate::host_names::{self, HostName, Names};
 
 /// Which series of one map a watch takes, and which labels it wants names for.
 pub(super) struct Choice {
@@ -29,10 +30,18 @@ const LONGEST: usize = 256 << 10;
 struct Rule {
     /// Index among the watch's selectors.
     selector: usize,
-    /// Its conditions, and the label that each is about; `None` where a key has no such label.
-    conditions: Box<[(usize, Option<usize>)]>,
+    /// What it has to be, condition by condition.
+    tests: Box<[Test]>,
     /// Which series of a key it takes, ascending.
     slots: Box<[Range<usize>]>,
+}
+
+/// A condition as it is in one map.
+struct Test {
+    /// Among its selector's.
+    condition: usize,
+    /// The label, and what takes it by its type; `None` where a key has no such label.
+    label: Option<(usize, Matcher)>,
 }
 
 /// Room to work in, used for one key after another.
@@ -72,19 +81,27 @@ impl Choice {
             let on_cpu = it.labels.iter().any(|matcher| matcher.label == "cpu");
             let slots = if on_cpu { layout.slots(layout.mode(terms.cpu)) } else { numbers };
             // The list doubles as it grows.
-            size_of::<Rule>() + 2 * slots * size_of::<Range<usize>>() + it.labels.len() * 32
+            let tests = it.labels.iter().map(LabelMatcher::cost).sum::<usize>();
+            size_of::<Rule>() + 2 * slots * size_of::<Range<usize>>() + tests
         };
         matching.map(rule).sum()
     }
 
     /// `None` if the selectors take nothing of this map.
-    pub(super) fn of(terms: &Terms, map: &MapName, layout: &Layout) -> Option<Self> {
+    pub(super) fn of(terms: &Terms, map: &MapName, layout: &Layout, host: &Names) -> Option<Self> {
         let mode = layout.mode(terms.cpu);
         let matching = terms.selectors.iter().enumerate().filter(|(_, it)| it.map.matches(map));
         let rule = |(selector, it): (usize, &Selector)| {
             let on_key = it.labels.iter().enumerate().filter(|(_, it)| !is_cpu(mode, it));
-            let conditions = on_key.map(|(at, matcher)| (at, layout.label(&matcher.label)));
-            Rule { selector, conditions: conditions.collect(), slots: slots(it, layout, mode) }
+            let tests = on_key.map(|(condition, matcher)| {
+                let label = layout.label(&matcher.label).map(|label| {
+                    let numbers = |name: &str| number(terms, layout, host, label, name);
+                    let leaf = layout.label_leaf(label);
+                    (label, leaf.matcher_of_some(&matcher.condition, &numbers))
+                });
+                Test { condition, label }
+            });
+            Rule { selector, tests: tests.collect(), slots: slots(it, layout, mode) }
         };
         let rules: Vec<Rule> = matching.map(rule).filter(|rule| !rule.slots.is_empty()).collect();
         (!rules.is_empty()).then_some(Self {
@@ -96,9 +113,11 @@ impl Choice {
     }
 
     /// What it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let rule =
-            |it: &Rule| size_of::<Rule>() + size_of_val(&*it.slots) + size_of_val(&*it.conditions);
+    pub(super) fn bytes(&self, terms: &Terms) -> usize {
+        let rule = |it: &Rule| {
+            let tests = terms.selectors[it.selector].labels.iter().map(LabelMatcher::cost);
+            size_of::<Rule>() + size_of_val(&*it.slots) + tests.sum::<usize>()
+        };
         self.rules.iter().map(rule).sum()
     }
 
@@ -129,7 +148,7 @@ impl Choice {
 
     /// How much there is to do for a key.
     pub(super) fn work(&self) -> usize {
-        1 + self.rules.iter().map(|rule| rule.conditions.len()).sum::<usize>()
+        1 + self.rules.iter().map(|rule| rule.tests.len()).sum::<usize>()
     }
 
     /// Finds the slots that are taken of a key, and how many they are.
@@ -144,19 +163,25 @@ impl Choice {
         let Scratch { slots, text } = scratch;
         slots.clear();
         let mut rules = 0;
-        for Rule { selector, conditions, slots: taken } in &self.rules {
+        for Rule { selector, tests, slots: taken } in &self.rules {
             let labels = &terms.selectors[*selector].labels;
-            let mut met = conditions.iter().map(|(at, label)| {
-                let Some(label) = *label else { return labels[*at].matches(&[""]) };
-                let name = self.name(layout, looked_for, subject, label);
+            let mut met = tests.iter().map(|Test { condition, label }| {
+                let matcher = &labels[*condition];
+                let condition = &matcher.condition;
+                let Some((label, typed)) = label else { return condition.takes(&[""]) };
+                let taken = typed.matches(subject.key);
+                if condition.is_order() || condition.outcome(true) == taken {
+                    return taken;
+                }
+                let name = self.name(layout, looked_for, subject, *label);
                 text.clear();
                 // One that is too long to be meant is no text at all.
-                if layout.label_bytes(label, subject.key) <= labels[*at].longest() {
-                    layout.append_label(label, subject.key, text);
+                if layout.label_bytes(*label, subject.key) <= matcher.longest() {
+                    layout.append_label(*label, subject.key, text);
                 }
                 match name {
-                    Some(name) => labels[*at].matches(&[&**text, &*name]),
-                    None => labels[*at].matches(&[&**text]),
+                    Some(name) => condition.takes(&[&**text, &*name]),
+                    None => condition.takes(&[&**text]),
                 }
             });
             if met.all(|met| met) {
@@ -323,6 +348,22 @@ pub(super) fn names(terms: &Terms, layout: &Layout) -> Vec<(usize, HostName)> {
     asked.chain(declared.copied()).collect()
 }
 
+/// The number of a label's name on the agent's host: as the watch asks for it, or as the map's maker
+/// declared, shown so or not. Blocks.
+pub(super) fn number(
+    terms: &Terms,
+    layout: &Layout,
+    host: &Names,
+    label: usize,
+    name: &str,
+) -> Option<u64> {
+    let of = |names: &[(usize, HostName)]| {
+        let named = names.iter().find(|(it, _)| *it == label);
+        named.and_then(|(_, what)| host.number(*what, name))
+    };
+    of(&names(terms, layout)).or_else(|| of(layout.declared()))
+}
+
 /// With a series for each CPU the label "cpu" is the slot's, not the key's.
 fn is_cpu(mode: CpuMode, matcher: &LabelMatcher) -> bool {
     mode == CpuMode::Each && matcher.label == "cpu"
@@ -334,7 +375,7 @@ fn slots(selector: &Selector, layout: &Layout, mode: CpuMode) -> Box<[Range<usiz
     };
     let on_cpu = |cpu: usize| {
         let cpu = cpu.to_string();
-        selector.labels.iter().filter(|it| is_cpu(mode, it)).all(|it| it.matches(&[&cpu]))
+        selector.labels.iter().filter(|it| is_cpu(mode, it)).all(|it| it.condition.takes(&[&cpu]))
     };
     let copies = layout.slots(mode) / layout.numbers();
     let copies: Vec<bool> = (0..copies).map(on_cpu).collect();

@@ -134,7 +134,7 @@ impl Hub {
         let charge = account.charge((Watcher::COST + terms.cost()) as u64)?;
         let seat = self.seat(terms)?;
         let census = self.census();
-        census.check(&seat.granted.terms)?;
+        census.check(&seat.granted.terms, &self.names)?;
         Watcher::new(self.clone(), seat, account, charge)
     }
 
@@ -212,8 +212,10 @@ impl Hub {
             }
             let cost = View::COST + Choice::cost(terms, source.name(), layout);
             let mut charge = account.charge(cost as u64)?;
-            let Some(choice) = Choice::of(terms, source.name(), layout) else { continue };
-            charge.shrink((View::COST + choice.bytes()) as u64);
+            let Some(choice) = Choice::of(terms, source.name(), layout, &self.names) else {
+                continue;
+            };
+            charge.shrink((View::COST + choice.bytes(terms)) as u64);
             let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
             let names = names(terms, layout);
             let mode = layout.mode(terms.cpu);

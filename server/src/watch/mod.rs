@@ -67,7 +67,7 @@ pub use message::{
     Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Reset,
     Series, Sync, Wire,
 };
-pub use request::{CpuMode, LabelMatcher, MatchOp, Order, Selector, WatchMode, WatchRequest};
+pub use request::{CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest};
 pub use source::{CounterKind, CounterSource, CounterSpec, KeyLife, Sources};
 pub use told::Told;
 pub use watcher::Watcher;

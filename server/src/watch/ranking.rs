@@ -33,6 +33,9 @@ pub(super) struct Ranking {
     at: u32,
     /// The last of them on top.
     first: BinaryHeap<Candidate>,
+    /// Keys that were ranked, and series of the last of them.
+    keys: usize,
+    slots: usize,
 }
 
 /// What puts a key ahead of others: the smaller, the better.
@@ -97,7 +100,7 @@ impl Ranking {
     }
 
     pub(super) fn new(ranked: Ranked) -> Self {
-        Self { ranked, at: 0, first: BinaryHeap::new() }
+        Self { ranked, at: 0, first: BinaryHeap::new(), keys: 0, slots: 0 }
     }
 
     /// Looks at the next keys. The indices of the first ones, best first, once all were looked at.
@@ -115,9 +118,11 @@ impl Ranking {
             }
             work += choice.work();
             let subject = row.subject(&version.shape);
-            if choice.slots(terms, layout, &version.names, subject, &mut scratch) == 0 {
+            let slots = choice.slots(terms, layout, &version.names, subject, &mut scratch);
+            if slots == 0 {
                 continue;
             }
+            (self.keys, self.slots) = (self.keys + 1, slots);
             let rank = self.rank(judging, &row, &scratch, !has(&row));
             let candidate = Candidate { rank, at: row.at };
             if self.first.len() < self.ranked.top {
@@ -130,6 +135,12 @@ impl Ranking {
         }
         let first = std::mem::take(&mut self.first).into_sorted_vec();
         Some(first.into_iter().map(|candidate| candidate.at).collect())
+    }
+
+    /// Series of keys that were asked for and are more than can be told.
+    pub(super) fn left_out(&self) -> u64 {
+        let asked = self.keys.min(self.ranked.asked);
+        (asked - asked.min(self.ranked.top)) as u64 * self.slots as u64
     }
 
     fn rank(&self, judging: Judging<'_>, row: &Row<'_>, scratch: &Scratch, new: bool) -> Rank {

@@ -52,6 +52,7 @@ mod udp;
 mod watch;
 mod watch_changes;
 mod watch_crowd;
+mod watch_first;
 mod watch_memory;
 mod watch_model;
 mod watch_names;

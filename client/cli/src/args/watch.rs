@@ -21,12 +21,15 @@ pub(crate) enum WatchCommand {
 }
 
 const SELECTOR_HELP: &str = "\
-A SELECTOR is MAP[{LABEL=VALUE,…}][:FIELD,…]; none means everything:
+A SELECTOR is MAP[{CONDITION,…}][:FIELD,…]; none means everything:
   proto-counters/stats               all of one map
   'proto-counters/*'                 all maps of one object
   'flows{dport=443|80}:bytes'        one field, of keys with one of two ports
   'flows{saddr!=10.0.0.1}'           all but one key
-A key that is one value has the label \"key\".
+  'flows{saddr=10.0.0.0/8,dport<1024}'  a network, and ports below
+  'by_comm{comm=ba*|\"a,b\"}'          what begins so, or a text as it is
+A CONDITION is LABEL, one of = != < <= > >=, and VALUE[|VALUE…]: numbers, or names that they have
+here (TCP, eth0, root). A key that is one value has the label \"key\".
 
 Lines are only printed for what changed: time (when it was read), map, labels, field, value, rate
 (per second since it was last known), and with -o json, jsonl and csv kind, unit, start_time and
@@ -101,8 +104,9 @@ pub(crate) struct EventsArgs {
     /// What the records are: a type of the map's object, as in "struct exec_event"
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) record_type: Option<String>,
-    /// Only records in which a field has this value; all of them, if given again
-    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    /// Only records in which a field is so: pid=7, comm=ba*|sh, dport>=1024, daddr=10.0.0.0/8; all of
+    /// them, if given again
+    #[arg(long = "filter", value_name = "CONDITION")]
     pub(crate) filters: Vec<EventFilter>,
     /// End after so many records
     #[arg(long, value_name = "N")]

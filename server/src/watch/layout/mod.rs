@@ -196,6 +196,11 @@ impl Layout {
         self.labels.position(name)
     }
 
+    /// Where a label is in a key, and what it says there.
+    pub(super) fn label_leaf(&self, label: usize) -> &Leaf {
+        self.labels.leaf(label)
+    }
+
     /// A label's bytes in a key, and the number they are.
     pub(super) fn label_number<'a>(&self, key: &'a [u8], label: usize) -> (&'a [u8], u64) {
         self.labels.number(key, label)

@@ -1,5 +1,6 @@
 //! The hub over maps that a test makes up, in tokio's paused time.
 
+mod conditions;
 mod conflation;
 mod fake;
 mod first;

@@ -153,12 +153,12 @@ impl View {
         asking: Asking<'_>,
         following: &Following,
     ) -> Telling {
-        let Work { version, hold, news, ranking: _ } = work;
+        let Work { version, hold, news, ranking } = work;
         let layout = &self.feed.layout;
         let mode = layout.mode(terms.cpu);
         let room = following.max - (following.series - self.series);
         let (mut keys, mut next) = (Vec::with_capacity(first.len()), Vec::<Key>::new());
-        let (mut series, mut left_out) = (0, 0);
+        let (mut series, mut left_out) = (0, ranking.left_out());
         let mut scratch = Scratch::default();
         let mut last: Arc<[Range<usize>]> = Arc::default();
         for row in first.iter().filter_map(|at| version.row(*at)) {

@@ -125,7 +125,7 @@ fn notes<'b>(
     args: &'b CountersArgs,
 ) -> impl Iterator<Item = String> + use<'b> {
     let synced = matches!(change, Change::Synced(_));
-    let absent = synced.then(|| absent::labels(board, &args.selectors, &args.resolve, args.names));
+    let absent = synced.then(|| absent::labels(board, &args.selectors, &args.resolve));
     let said = [news.of(event), news.of_change(change)];
     said.into_iter().flatten().chain(absent.into_iter().flatten())
 }
