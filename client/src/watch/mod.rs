@@ -17,6 +17,7 @@ pub use stream::Watch;
 
 /// How [`crate::Maps::watch_counters`] watches.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct WatchOptions {
     /// End behind the first snapshot.
     pub once: bool,

@@ -204,18 +204,15 @@ fn total(layout: &Layout, mode: CpuMode, slot: usize, raw: &[u8]) -> i128 {
 fn name<'a>(labels: impl Iterator<Item = &'a str>, reverse: bool) -> Box<[u8]> {
     let mut bytes = Vec::new();
     for label in labels {
-        match label.parse::<i128>() {
-            Ok(number) => {
-                bytes.push(1);
-                // As unsigned numbers compare.
-                let shifted = number.cast_unsigned() ^ 1 << 127;
-                bytes.extend(shifted.to_be_bytes());
-            }
-            Err(_) => {
-                bytes.push(2);
-                bytes.extend_from_slice(label.as_bytes());
-                bytes.push(0);
-            }
+        if let Ok(number) = label.parse::<i128>() {
+            bytes.push(1);
+            // As unsigned numbers compare.
+            let shifted = number.cast_unsigned() ^ 1 << 127;
+            bytes.extend(shifted.to_be_bytes());
+        } else {
+            bytes.push(2);
+            bytes.extend_from_slice(label.as_bytes());
+            bytes.push(0);
         }
         if bytes.len() >= NAME_BYTES {
             break;
@@ -223,7 +220,9 @@ fn name<'a>(labels: impl Iterator<Item = &'a str>, reverse: bool) -> Box<[u8]> {
     }
     bytes.truncate(NAME_BYTES);
     if reverse {
-        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        for byte in &mut bytes {
+            *byte = !*byte;
+        }
     }
     bytes.into()
 }

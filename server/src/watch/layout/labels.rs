@@ -46,7 +46,9 @@ impl Labels {
         let named = plan.leaves().iter().filter_map(|leaf| Some((name(leaf)?, leaf.clone())));
         let named: Vec<(Box<str>, Leaf)> = named.collect();
         let mut told = vec![0; size];
-        named.iter().for_each(|(_, leaf)| leaf.mark_told(&mut told));
+        for (_, leaf) in &named {
+            leaf.mark_told(&mut told);
+        }
         let ambiguous = told.iter().any(|bits| *bits != u8::MAX);
         let raw = raw_name(|name| named.iter().any(|(known, _)| **known == *name));
         let mut labels = Self { named, declared: Vec::new(), ambiguous, raw };

@@ -166,7 +166,7 @@ async fn lines(
             // Which columns there are is known once everything there is has been told.
             Change::Swept(_) if args.wide && !synced => {}
             Change::Swept(sweep) if lines.ordered => {
-                lines.first(&board, &sweep.map, sweep.read_end)?
+                lines.first(&board, &sweep.map, sweep.read_end)?;
             }
             Change::Swept(sweep) => {
                 let listed = sweep.listed.iter().filter_map(|id| board.row(*id));
@@ -294,8 +294,8 @@ async fn live(
                     }
                 };
                 let at = human::clock(&SystemTime::now().into());
-                let notes = notes(&mut news, &event, &change, &board, args);
-                noted.extend(notes.map(|it| format!("{at} {it}")));
+                let said = notes(&mut news, &event, &change, &board, args);
+                noted.extend(said.map(|it| format!("{at} {it}")));
                 // Only the newest are shown, and a watch may last for months.
                 noted.drain(..noted.len().saturating_sub(8));
                 synced |= matches!(change, Change::Synced(_));

@@ -31,9 +31,9 @@ impl Form {
     pub(super) fn columns(&self) -> Vec<Column> {
         let start = [left("time"), left("map")];
         let key = || vec![left(if self.format == Format::Table { "key" } else { "labels" })];
-        let label = |label: &String| match TAKEN.contains(&label.as_str()) {
-            true => left(format!("label.{label}")),
-            false => left(label.as_str()),
+        let label = |label: &String| {
+            let taken = TAKEN.contains(&label.as_str());
+            left(if taken { format!("label.{label}") } else { label.clone() })
         };
         let keys = self.wide.as_ref().map_or_else(key, |it| it.iter().map(label).collect());
         // Counters grow: the first ones do not tell how wide.
