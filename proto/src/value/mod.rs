@@ -25,6 +25,7 @@ mod leaf;
 mod matching;
 mod memory;
 mod number;
+mod order;
 mod pb;
 mod plan;
 mod protobuf;
