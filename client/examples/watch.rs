@@ -23,17 +23,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             eprintln!("{}; trying again in {:.1?}", gap.why, gap.retry_in);
         }
         // The view does the accounting: what has a rate, what began anew, what is gone.
-        let sweep = match view.apply(&event)? {
-            Change::Swept(sweep) => sweep,
-            Change::Resumed { restarted } => {
+        let sweep = match view.apply(&event) {
+            Ok(Change::Swept(sweep)) => sweep,
+            Ok(Change::Resumed { restarted }) => {
                 eprintln!("back, {}", if restarted { "and started again" } else { "as before" });
                 continue;
             }
-            Change::Gone(gone) | Change::Synced(gone) if !gone.is_empty() => {
+            Ok(Change::Gone(gone) | Change::Synced(gone)) if !gone.is_empty() => {
                 println!("{} counters are gone", gone.len());
                 continue;
             }
-            _ => continue,
+            Ok(_) => continue,
+            // Everything comes once more, behind an event that says why.
+            Err(odd) => {
+                watch.start_over(odd);
+                continue;
+            }
         };
         for counter in sweep.listed.iter().filter_map(|id| view.get(*id)) {
             if counter.value().is_zero() && counter.changed_at().is_none() {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use tonic::Streaming;
 
+use crate::condition::{WrittenConditionError, parse_condition};
 use crate::counted::{Counted, Taken};
 use crate::error::{Call, Error};
 
@@ -34,26 +35,49 @@ pub struct EventOptions {
     pub from_now: bool,
 }
 
-/// Takes records in which a field has a value. Parsed from `FIELD=VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventFilter {
-    /// Path of the field: `pid`, `daddr.v4`, `args[0]`.
-    pub field: String,
-    /// As people write it: `123`, `0x7b`, `10.0.0.1`, text without quotes.
-    pub value: String,
+/// Takes records in which a field is as wanted. Parsed from what [`crate::parse_condition`] takes:
+/// `pid=123`, `comm=ba*|sh`, `dport>=1024`, `daddr=10.0.0.0/8`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventFilter(v1::LabelMatcher);
+
+impl EventFilter {
+    /// The field, by its path (`pid`, `daddr.v4`, `args[0]`), has that value.
+    pub fn is(field: impl Into<String>, value: impl Into<String>) -> Self {
+        let (label, values) = (field.into(), vec![value.into()]);
+        let op = v1::label_matcher::Op::In.into();
+        Self(v1::LabelMatcher { label, op, values, ..v1::LabelMatcher::default() })
+    }
+
+    /// What it is on the wire.
+    pub fn as_matcher(&self) -> &v1::LabelMatcher {
+        &self.0
+    }
+
+    /// A single value goes as all agents know it.
+    fn into_request(self) -> v1::EventFilter {
+        let v1::LabelMatcher { label: field, op, mut values, prefixes, networks } = self.0;
+        let plain = op == i32::from(v1::label_matcher::Op::In)
+            && values.len() == 1
+            && prefixes.is_empty()
+            && networks.is_empty();
+        let value = if plain { values.pop() } else { None };
+        let op = if plain { 0 } else { op };
+        let value = value.unwrap_or_default();
+        v1::EventFilter { field, value, op, values, prefixes, networks }
+    }
 }
 
-/// A filter without `=`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no filter: write FIELD=VALUE")]
-pub struct EventFilterError(String);
+impl From<v1::LabelMatcher> for EventFilter {
+    fn from(matcher: v1::LabelMatcher) -> Self {
+        Self(matcher)
+    }
+}
 
 impl std::str::FromStr for EventFilter {
-    type Err = EventFilterError;
+    type Err = WrittenConditionError;
 
-    fn from_str(text: &str) -> Result<Self, EventFilterError> {
-        let (field, value) = text.split_once('=').ok_or_else(|| EventFilterError(text.into()))?;
-        Ok(Self { field: field.to_owned(), value: value.to_owned() })
+    fn from_str(text: &str) -> Result<Self, WrittenConditionError> {
+        parse_condition(text).map(Self)
     }
 }
 
@@ -61,12 +85,11 @@ impl EventOptions {
     pub(crate) fn into_request(self, map: &str) -> v1::WatchEventsRequest {
         let Self { record_type, typed, filters, queue_bytes, from_now } = self;
         let from = if from_now { v1::EventsFrom::Now } else { v1::EventsFrom::Oldest };
-        let filter = |EventFilter { field, value }| v1::EventFilter { field, value };
         v1::WatchEventsRequest {
             map: map.to_owned(),
             r#type: record_type,
             typed,
-            filters: filters.into_iter().map(filter).collect(),
+            filters: filters.into_iter().map(EventFilter::into_request).collect(),
             queue_bytes,
             from: from.into(),
         }
@@ -342,9 +365,16 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_split_at_the_first_sign() {
-        let filter: EventFilter = "comm=a=b".parse().unwrap();
-        assert_eq!((filter.field.as_str(), filter.value.as_str()), ("comm", "a=b"));
+    fn one_value_goes_as_all_agents_know_it() {
+        let wire = |text: &str| text.parse::<EventFilter>().unwrap().into_request();
+        assert_eq!(wire("comm=a=b"), EventFilter::is("comm", "a=b").into_request());
+        let one = wire("comm=a=b");
+        assert_eq!((one.field.as_str(), one.value.as_str(), one.op), ("comm", "a=b", 0));
+        let either = wire("comm=a|b*");
+        assert_eq!(
+            (either.value.as_str(), &either.values[..], &either.prefixes[..]),
+            ("", &["a".into()][..], &["b".into()][..])
+        );
         let said = "pid".parse::<EventFilter>().unwrap_err().to_string();
         assert!(said.contains("FIELD=VALUE"), "{said}");
     }

@@ -33,6 +33,7 @@
 mod agent;
 mod batch;
 mod client;
+mod condition;
 mod connect;
 mod counted;
 mod counter_view;
@@ -54,7 +55,7 @@ mod selector;
 mod typed_map;
 mod watch;
 
-pub use bpfgate_proto::v1::{CpuMode, EntryParts, UpdateMode};
+pub use bpfgate_proto::v1::{CounterOrder, CpuMode, EntryParts, UpdateMode};
 pub use bpfgate_proto::{DEFAULT_ENDPOINT, map_type, name, reference, v1, value};
 pub use tonic::Code;
 pub use zerocopy;
@@ -62,6 +63,7 @@ pub use zerocopy;
 pub use crate::agent::Agent;
 pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
 pub use crate::client::{Client, Options};
+pub use crate::condition::{WrittenConditionError, parse_condition};
 pub use crate::connect::{ConnectError, ConnectProblem};
 pub use crate::counter_view::{
     Bucket, Change, Counter, CounterKey, CounterValue, CounterView, Gone, Losses, MapProgress,
@@ -71,9 +73,7 @@ pub use crate::datum::{Datum, Operand};
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::entries::{Chunk, Entries, IterateOptions};
 pub use crate::error::Error;
-pub use crate::events::{
-    EventBatch, EventFilter, EventFilterError, EventNews, EventOptions, Events, Record,
-};
+pub use crate::events::{EventBatch, EventFilter, EventNews, EventOptions, Events, Record};
 pub use crate::layout::{Layout, LayoutError};
 pub use crate::links::Links;
 pub use crate::maps::{MapFilter, Maps};

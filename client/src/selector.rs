@@ -1,8 +1,9 @@
-//! Selectors as people write them: `MAP-GLOB[{label=value,…}][:field,…]`.
+//! Selectors as people write them: `MAP-GLOB[{CONDITION,…}][:field,…]`.
 
 use bpfgate_proto::name::{MapGlob, NameError};
-use bpfgate_proto::v1::label_matcher::Op;
-use bpfgate_proto::v1::{CounterSelector, LabelMatcher};
+use bpfgate_proto::v1::CounterSelector;
+
+use crate::condition::{WrittenConditionError, parse_conditions};
 
 /// Why a selector was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,15 +19,16 @@ pub enum SelectorError {
     /// `{` without `}`, or something else than `:` behind it.
     #[error("selector {0:?} must be written MAP{{label=value,…}}:field,…")]
     Shape(String),
-    /// Neither `=` nor `!=`.
-    #[error("label condition {0:?} must be label=value or label!=value; 'a|b' for one of two")]
-    Matcher(String),
+    /// A condition within the braces.
+    #[error(transparent)]
+    Condition(#[from] WrittenConditionError),
     /// A `:` with nothing behind it, or two commas.
     #[error("selector {0:?} has an empty field name")]
     EmptyField(String),
 }
 
-/// Parses `MAP-GLOB[{label=a|b,label!=c}][:field,field]`.
+/// Parses `MAP-GLOB[{CONDITION,…}][:field,field]`; a condition is what [`crate::parse_condition`]
+/// takes.
 ///
 /// ```
 /// use bpfgate_client::parse_selector;
@@ -49,7 +51,7 @@ pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
         // The last one: a label's value may hold a brace.
         let shape = || SelectorError::Shape(text.to_owned());
         let (conditions, behind) = inside.rsplit_once('}').ok_or_else(shape)?;
-        labels = split(conditions).map(matcher).collect::<Result<_, _>>()?;
+        labels = parse_conditions(conditions)?;
         rest = behind;
     }
     let fields = match rest.strip_prefix(':') {
@@ -63,30 +65,10 @@ pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
     Ok(CounterSelector { map: map.to_string(), labels, fields })
 }
 
-fn split(conditions: &str) -> impl Iterator<Item = &str> {
-    conditions.split(',').map(str::trim).filter(|condition| !condition.is_empty())
-}
-
-fn matcher(condition: &str) -> Result<LabelMatcher, SelectorError> {
-    let wrong = || SelectorError::Matcher(condition.to_owned());
-    let (label, value) = condition.split_once('=').ok_or_else(wrong)?;
-    let (label, op) = match label.strip_suffix('!') {
-        Some(label) => (label, Op::NotIn),
-        None => (label, Op::In),
-    };
-    let label = label.trim();
-    if label.is_empty() {
-        return Err(wrong());
-    }
-    let value = value.trim();
-    // As in PromQL, which people's fingers know.
-    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-    let values = value.split('|').map(str::to_owned).collect();
-    Ok(LabelMatcher { label: label.to_owned(), op: op.into(), values })
-}
-
 #[cfg(test)]
 mod tests {
+    use bpfgate_proto::v1::label_matcher::Op;
+
     use super::*;
 
     #[test]
@@ -111,8 +93,8 @@ mod tests {
             ("", "empty"),
             ("a b", "' '"),
             ("m{x", "must be written"),
-            ("m{x}", "label=value"),
-            ("m{=x}", "label=value"),
+            ("m{x}", "FIELD=VALUE"),
+            ("m{=x}", "FIELD=VALUE"),
             ("m{a=b}c", "must be written"),
             ("m:", "empty field"),
             ("m:a,,b", "empty field"),

@@ -2,17 +2,16 @@
 //! lately, which come first, which to leave out. Knows nothing of terminals.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bpfgate_client::v1::WatchHeader;
-use bpfgate_client::{Change, Counter, CounterKey, CounterView, SeriesId, ViewError, WatchEvent};
+use bpfgate_client::{
+    Change, Counter, CounterKey, CounterOrder, CounterView, SeriesId, ViewError, WatchEvent,
+};
 use clap::ValueEnum;
 
 /// Sweeps that a sparkline can look back on.
 const HISTORY: usize = 60;
-/// How much the newest sweep counts in the rate that rows are sorted by: a burst must not throw
-/// the table about.
-const SMOOTHING: f64 = 0.3;
 
 /// All counters of a watch.
 #[derive(Debug, Clone)]
@@ -22,12 +21,14 @@ pub(crate) struct Board {
     filter: Filter,
 }
 
+/// Keys of each map that a screen is told of, if nobody says how many.
+pub(crate) const SCREEN_KEYS: u32 = 1000;
+
 /// How a counter went.
 #[derive(Debug, Clone, Default)]
 struct Trend {
     /// Rates, the oldest first.
     history: VecDeque<f64>,
-    smooth: f64,
 }
 
 /// One counter and how it went.
@@ -96,6 +97,16 @@ impl Board {
         &self.view
     }
 
+    /// A map has as many keys here as a screen is told of: it may have more.
+    pub(crate) fn is_cut(&self) -> bool {
+        let mut keys: HashMap<&str, HashSet<&[(String, String)]>> = HashMap::new();
+        for counter in self.view.counters() {
+            let key = counter.key();
+            keys.entry(&key.map).or_default().insert(&key.labels);
+        }
+        keys.values().any(|keys| keys.len() >= SCREEN_KEYS as usize)
+    }
+
     /// A counter, unless the filter leaves it out.
     pub(crate) fn row(&self, id: SeriesId) -> Option<Row<'_>> {
         self.view.get(id).and_then(|counter| self.row_of(counter))
@@ -122,7 +133,6 @@ impl Board {
 
 impl Trend {
     fn advance(&mut self, rate: f64) {
-        self.smooth = SMOOTHING * rate.abs() + (1.0 - SMOOTHING) * self.smooth;
         self.history.push_back(rate);
         if self.history.len() > HISTORY {
             self.history.pop_front();
@@ -136,9 +146,9 @@ impl<'b> Row<'b> {
         self.trend.into_iter().flat_map(|trend| trend.history.iter().copied())
     }
 
-    /// How fast it is, without the bursts.
-    pub(crate) fn weight(&self) -> f64 {
-        self.trend.map_or(0.0, |trend| trend.smooth)
+    /// How fast it is, up or down.
+    fn speed(&self) -> f64 {
+        self.counter.rate().map_or(0.0, f64::abs)
     }
 
     /// Zero and never anything else.
@@ -152,12 +162,21 @@ impl<'b> Row<'b> {
 }
 
 impl Sort {
+    /// As the agent ranks by it.
+    pub(crate) fn order(self) -> CounterOrder {
+        match self {
+            Self::Rate => CounterOrder::Rate,
+            Self::Value => CounterOrder::Value,
+            Self::Name => CounterOrder::Name,
+        }
+    }
+
     /// Which of two rows comes first; equal ones keep their order.
     pub(crate) fn compare(self, a: &Row<'_>, b: &Row<'_>) -> Ordering {
         let value = |row: &Row<'_>| row.counter.value().total();
         match self {
             Self::Rate => {
-                let faster = b.weight().total_cmp(&a.weight());
+                let faster = b.speed().total_cmp(&a.speed());
                 faster.then_with(|| value(b).cmp(&value(a)))
             }
             Self::Value => value(b).cmp(&value(a)),
@@ -276,7 +295,7 @@ pub(crate) mod tests {
         }
         let row = board.rows().next().unwrap();
         assert_eq!((row.history().count(), row.history().next_back()), (HISTORY, Some(0.0)));
-        assert!(row.weight() < 0.01 && !row.is_idle());
+        assert!(row.speed() == 0.0 && !row.is_idle());
         let gone = bpfgate_client::v1::SeriesRemoved { refs: vec![1], ..Default::default() };
         board.apply(&WatchEvent::Removed(gone)).unwrap();
         assert!(board.trends.is_empty());

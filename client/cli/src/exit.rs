@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use bpfgate_client::{Code, ConnectProblem, Error, ViewError};
+use bpfgate_client::{Code, ConnectProblem, Error};
 
 /// The exit code. Scripts rely on these: a number is never given another meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,13 +129,6 @@ impl From<Error> for Failure {
             _ => None,
         };
         Self { exit, message, log }
-    }
-}
-
-/// What the agent told contradicts itself.
-impl From<ViewError> for Failure {
-    fn from(error: ViewError) -> Self {
-        Self::new(Exit::Other, format!("the agent's watch makes no sense: {error}"))
     }
 }
 

@@ -42,6 +42,10 @@ pub struct Losses {
 pub enum Change {
     /// Nothing that can be seen, yet.
     None,
+    /// This new counter has the labels of another one, though they are not the same. It is counted
+    /// by itself all the same, and [`crate::CounterView::find`] finds the first. Only older agents
+    /// do so: others add a label.
+    Twin(SeriesId),
     /// A whole sweep of a map was folded in.
     Swept(Sweep),
     /// These counters are gone.
@@ -88,7 +92,8 @@ pub struct Gone {
     pub reason: Reason,
 }
 
-/// A message that does not fit those before it. The view is as it was before.
+/// A message that does not fit those before it. The view is as it was before, and
+/// [`crate::Watch::start_over`] gets it all anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ViewError {
     /// A batch is not one value for each ref.

@@ -184,16 +184,22 @@ impl Entry {
 
     /// Takes in what a sweep listed.
     pub(super) fn take_in(&mut self, value: CounterValue, span: &Span) {
-        let (since_sweep, since) = self.as_of(span.whole);
+        let told = self.series.before.filter(|_| self.value.is_none());
+        let (since_sweep, since) = match told {
+            Some(told) => (span.sweep.saturating_sub(1), time(told.read_end)),
+            None => self.as_of(span.whole),
+        };
+        let told = told.map(|told| self.number(told.value));
         let before = std::mem::replace(&mut self.before, Before::Same);
-        let known = self.value.as_ref().filter(|_| before != Before::Other);
+        let known = self.value.as_ref().or(told.as_ref()).filter(|_| before != Before::Other);
         let grown = known.and_then(|known| value.grown_since(known));
         let only_grows = match self.series.kind() {
             CounterKind::Monotonic | CounterKind::Histogram => true,
             CounterKind::Gauge | CounterKind::Unspecified => false,
         };
         let backwards = only_grows && grown.iter().flatten().any(|grown| *grown < 0);
-        let reset = self.value.is_some() && (backwards || grown.is_none());
+        let unlike = self.value.is_some() && grown.is_none();
+        let reset = backwards || unlike;
         self.resets += u64::from(reset);
         // What a reset counter counted before it was reset is not known, nor when that was; nor
         // how long it took if the clock was set meanwhile.
@@ -206,7 +212,8 @@ impl Entry {
             let grown = grown.iter().flatten();
             self.slot_rates.extend(grown.map(|grown| per_second(*grown, seconds)));
         }
-        if self.value.as_ref().is_some_and(|before| *before != value) || reset {
+        let before = self.value.as_ref().or(told.as_ref());
+        if before.is_some_and(|before| *before != value) || reset {
             self.changed_at = span.read_end;
         }
         self.value = Some(value);

@@ -96,10 +96,10 @@ impl CounterView {
     /// Folds one event in. On an error nothing of it is.
     pub fn apply(&mut self, event: &WatchEvent) -> Result<Change, ViewError> {
         Ok(match event {
-            WatchEvent::Series(series) => {
-                self.announce(series)?;
-                Change::None
-            }
+            WatchEvent::Series(series) => match self.announce(series)? {
+                Some(twin) => Change::Twin(twin),
+                None => Change::None,
+            },
             WatchEvent::Batch(batch) => self.batch(batch)?,
             WatchEvent::Removed(removed) => Change::Gone(self.remove(removed)?),
             WatchEvent::Reset(reset) => {
@@ -179,7 +179,8 @@ impl CounterView {
         Some(Counter { id, entry, value, map, stale })
     }
 
-    fn announce(&mut self, series: &v1::Series) -> Result<(), ViewError> {
+    /// The counter, if another one has the same labels in this stream.
+    fn announce(&mut self, series: &v1::Series) -> Result<Option<SeriesId>, ViewError> {
         let key = Arc::new(CounterKey::of(series));
         if let Some(id) = self.by_ref.get(&series.r#ref)
             && self.entries[id].key != key
@@ -187,23 +188,23 @@ impl CounterView {
             let (map, reference) = (series.map.clone(), series.r#ref);
             return Err(ViewError::Reused { map, reference });
         }
-        let known = self.by_key.get(&key).copied();
-        let id = known.unwrap_or_else(|| {
+        let of_ref = self.by_ref.get(&series.r#ref).copied();
+        let known = of_ref.or_else(|| self.by_key.get(&key).copied());
+        // Agents of 0.1 announce keys that read the same without telling them apart.
+        let other = |id: &SeriesId| of_ref.is_none() && self.entries[id].announced;
+        let twin = known.is_some_and(|id| other(&id));
+        let id = known.filter(|_| !twin).unwrap_or_else(|| {
             self.last_id += 1;
             SeriesId(self.last_id)
         });
         if let Some(entry) = self.entries.get_mut(&id) {
-            if entry.announced {
-                // Announced again in the same stream: the old ref leads nowhere from now on.
-                self.by_ref.remove(&entry.series.r#ref);
-            }
             entry.announce_again(series);
         } else {
-            self.by_key.insert(key.clone(), id);
+            self.by_key.entry(key.clone()).or_insert(id);
             self.entries.insert(id, Entry::new(key, series));
         }
         self.by_ref.insert(series.r#ref, id);
-        Ok(())
+        Ok(twin.then_some(id))
     }
 
     fn batch(&mut self, batch: &v1::CounterBatch) -> Result<Change, ViewError> {
@@ -310,7 +311,9 @@ impl CounterView {
 
     fn forget(&mut self, id: SeriesId, reason: Reason) -> Option<Gone> {
         let entry = self.entries.remove(&id)?;
-        self.by_key.remove(&entry.key);
+        if self.by_key.get(&entry.key) == Some(&id) {
+            self.by_key.remove(&entry.key);
+        }
         if entry.announced {
             self.by_ref.remove(&entry.series.r#ref);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bpfgate_proto::v1;
 
-use crate::CpuMode;
+use crate::{CounterOrder, CpuMode};
 
 pub use names::{HostName, LabelResolution, LabelResolutionError};
 pub use reconnect::Reconnect;
@@ -17,6 +17,7 @@ pub use stream::Watch;
 
 /// How [`crate::Maps::watch_counters`] watches.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct WatchOptions {
     /// End behind the first snapshot.
     pub once: bool,
@@ -35,6 +36,15 @@ pub struct WatchOptions {
     pub resolve: Vec<LabelResolution>,
     /// Show labels by name that the map's maker declared to have names, as built-ins do.
     pub resolve_declared: bool,
+    /// At most so many keys of each map: the first ones by `order`, ranked by the agent over all of
+    /// them with every sweep; 0 for all.
+    pub top: u32,
+    /// What comes first. With `once`, [`CounterOrder::Rate`] makes two sweeps and tells the second.
+    pub order: CounterOrder,
+    /// The other way round.
+    pub reverse: bool,
+    /// Only series that have this text in `MAP KEY FIELD`, in any case; empty for all.
+    pub contains: String,
     /// Open the watch again when the connection is lost or the agent goes away. `None` ends it with
     /// the error.
     pub reconnect: Option<Reconnect>,
@@ -51,6 +61,10 @@ impl Default for WatchOptions {
             max_series: 0,
             resolve: Vec::new(),
             resolve_declared: false,
+            top: 0,
+            order: CounterOrder::Value,
+            reverse: false,
+            contains: String::new(),
             reconnect: None,
         }
     }
@@ -67,6 +81,10 @@ impl WatchOptions {
             max_series,
             ref resolve,
             resolve_declared,
+            top,
+            order,
+            reverse,
+            ref contains,
             reconnect: _,
         } = *self;
         let mode = if once { v1::WatchMode::Once } else { v1::WatchMode::Stream };
@@ -80,6 +98,10 @@ impl WatchOptions {
             max_series,
             resolve: resolve.iter().map(LabelResolution::request).collect(),
             resolve_declared,
+            top,
+            order: order.into(),
+            reverse,
+            contains: contains.clone(),
         }
     }
 }
@@ -105,8 +127,8 @@ pub enum WatchEvent {
     Sync(v1::WatchSync),
     /// Something is missing.
     Loss(v1::WatchLoss),
-    /// The connection is lost, or another attempt to open it failed. Only with
-    /// [`WatchOptions::reconnect`].
+    /// The connection is lost, or another attempt to open it failed, with
+    /// [`WatchOptions::reconnect`]; or the watch begins anew because what came made no sense.
     Interrupted(Interruption),
     /// The watch goes on with the agent of this header: refs and sweep numbers start anew, and
     /// everything is announced again up to another `Sync`.
@@ -118,7 +140,11 @@ pub enum WatchEvent {
 pub struct Interruption {
     /// The error, as text.
     pub why: String,
-    /// 0 when the connection was lost, then one more with each attempt that failed.
+    /// What came made no sense, as [`Watch::start_over`] was told or this library found: nothing is
+    /// wrong with the connection.
+    pub odd: bool,
+    /// 0 when the connection was lost, then one more with each attempt that failed; likewise of
+    /// what made no sense, unless the watch went well for a minute.
     pub attempts: u32,
     /// Until the next attempt.
     pub retry_in: Duration,

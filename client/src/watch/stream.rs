@@ -1,5 +1,6 @@
 //! The stream of a watch.
 
+use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,17 +8,18 @@ use bpfgate_proto::v1;
 use bpfgate_proto::v1::watch_counters_response::Message;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt as _};
-use tokio::time::Sleep;
+use tokio::time::{Duration, Instant, Sleep};
 use tonic::Streaming;
 
-use super::reconnect::Backoff;
+use super::reconnect::{Backoff, Reconnect};
 use super::{Interruption, WatchEvent, WatchOptions};
 use crate::error::{Call, Error};
 use crate::maps::Maps;
 
 /// A stream of [`WatchEvent`]s. It ends by itself only with [`WatchOptions::once`]; otherwise the
 /// agent's end of it is an error, or with [`WatchOptions::reconnect`] an
-/// [`WatchEvent::Interrupted`]. Dropping it ends the watch.
+/// [`WatchEvent::Interrupted`]. What makes no sense does not end it: see [`Watch::start_over`].
+/// Dropping it ends the watch.
 pub struct Watch {
     maps: Maps,
     request: v1::WatchCountersRequest,
@@ -26,7 +28,14 @@ pub struct Watch {
     state: State,
     /// `None` if a lost connection is the end.
     backoff: Option<Backoff>,
+    /// For what makes no sense, and when that last came.
+    oddities: (Backoff, Option<Instant>),
 }
+
+/// A watch that made sense for so long may make none once more.
+const SENSIBLE: Duration = Duration::from_mins(1);
+/// What is to end by itself is not begun anew for longer than this.
+const ONCE_TRIED: Duration = Duration::from_secs(10);
 
 enum State {
     Open {
@@ -36,6 +45,8 @@ enum State {
     /// Until the next attempt.
     Waiting(Pin<Box<Sleep>>),
     Opening(BoxFuture<'static, Result<Box<Connection>, Error>>),
+    /// What came made no sense, which is to be said.
+    Odd(String),
     Over,
 }
 
@@ -56,6 +67,8 @@ impl Watch {
     ) -> Result<Self, Error> {
         let request = options.request(selectors);
         let connection = connect(maps.clone(), request.clone()).await?;
+        let give_up_after = options.once.then_some(ONCE_TRIED);
+        let oddities = Backoff::new(Reconnect { give_up_after, ..Reconnect::default() });
         Ok(Self {
             maps,
             request,
@@ -63,7 +76,30 @@ impl Watch {
             header: connection.header.clone(),
             state: State::Open { connection, synced: false },
             backoff: options.reconnect.map(Backoff::new),
+            oddities: (oddities, None),
         })
+    }
+
+    /// Begins anew, because an event does not fit those before it: a [`crate::ViewError`], say. The
+    /// next event is a [`WatchEvent::Interrupted`] with the reason, and behind a pause, which grows
+    /// if that happens again, comes a [`WatchEvent::Resumed`] and everything once more. With
+    /// [`WatchOptions::once`] what goes on for more than ten seconds is an error.
+    pub fn start_over(&mut self, why: impl Display) {
+        self.state = State::Odd(why.to_string());
+    }
+
+    /// What came made no sense.
+    fn odd(&mut self, why: String) -> Result<WatchEvent, Error> {
+        let (backoff, last) = &mut self.oddities;
+        if last.replace(Instant::now()).is_some_and(|last| last.elapsed() > SENSIBLE) {
+            backoff.reset();
+        }
+        let Some((attempts, retry_in)) = backoff.next() else {
+            self.state = State::Over;
+            return Err(Error::protocol("WatchCounters", why));
+        };
+        self.state = State::Waiting(Box::pin(tokio::time::sleep(retry_in)));
+        Ok(WatchEvent::Interrupted(Interruption { why, odd: true, attempts, retry_in }))
     }
 
     /// Which agent it is, which maps match, which interval it granted: as of the last
@@ -79,6 +115,9 @@ impl Watch {
 
     /// The connection or an attempt to open it failed.
     fn lost(&mut self, error: Error) -> Result<WatchEvent, Error> {
+        if let Error::Protocol { what, rpc: _ } = error {
+            return self.odd(what);
+        }
         let retry = self.backoff.as_mut().filter(|_| error.may_heal()).and_then(Backoff::next);
         let Some((attempts, retry_in)) = retry else {
             self.state = State::Over;
@@ -86,7 +125,7 @@ impl Watch {
         };
         self.state = State::Waiting(Box::pin(tokio::time::sleep(retry_in)));
         let why = error.to_string();
-        Ok(WatchEvent::Interrupted(Interruption { why, attempts, retry_in }))
+        Ok(WatchEvent::Interrupted(Interruption { why, odd: false, attempts, retry_in }))
     }
 }
 
@@ -131,6 +170,10 @@ impl Stream for Watch {
                     }
                     Err(error) => return Poll::Ready(Some(this.lost(error))),
                 },
+                State::Odd(why) => {
+                    let why = std::mem::take(why);
+                    return Poll::Ready(Some(this.odd(why)));
+                }
                 State::Over => return Poll::Ready(None),
             }
         }
@@ -144,6 +187,7 @@ impl std::fmt::Debug for Watch {
             State::Open { .. } => "open",
             State::Waiting(_) => "waiting",
             State::Opening(_) => "opening",
+            State::Odd(_) => "odd",
             State::Over => "over",
         };
         let Self { request, header, .. } = self;

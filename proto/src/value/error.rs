@@ -86,6 +86,12 @@ pub(super) enum Problem {
     HexLength { got: usize, expected: usize },
     #[error("{got:?} is not hex: with two hexadecimal digits for each byte")]
     BadHex { got: String },
+    #[error("it has no order, so it is neither less nor more than something")]
+    NoOrder,
+    #[error("only a text can begin with {prefix:?}")]
+    NoPrefix { prefix: String },
+    #[error("it holds no address of {network}")]
+    NoNetwork { network: String },
     #[error("{got:?} is no JSON: {why}")]
     Syntax { got: String, why: String },
 }

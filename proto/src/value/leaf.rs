@@ -52,6 +52,7 @@ impl Leaf {
     }
 
     /// From the value's start, in bytes.
+    #[cfg(test)]
     pub(super) fn offset(&self) -> usize {
         self.offset
     }
@@ -63,6 +64,19 @@ impl Leaf {
     /// The bytes of a value that it is read from.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.offset..self.offset + self.scalar.load.bytes()).unwrap_or_default()
+    }
+
+    /// Sets the bits of a value that its text tells apart from all others in their place. A text
+    /// ends at its first NUL, for one, so what follows is told by none of its bits.
+    pub fn mark_told(&self, told: &mut [u8]) {
+        let size = self.scalar.load.bytes();
+        let Some(own) = told.get_mut(self.offset..self.offset + size) else { return };
+        if self.scalar.is_told_apart() {
+            let (bits, placed) = self.scalar.load.place(u128::MAX);
+            let bits = if placed == 0 { &[] } else { &bits[..size] };
+            let bits = bits.iter().copied().chain(std::iter::repeat(u8::MAX));
+            own.iter_mut().zip(bits).for_each(|(own, bits)| *own |= bits);
+        }
     }
 
     /// As a label's value: without quotes.
@@ -199,6 +213,25 @@ mod tests {
                 assert!(text.len() <= most, "{}: {text:?}, not {most}", leaf.path());
             }
         }
+    }
+
+    #[test]
+    fn bits_that_no_text_tells_are_known() {
+        let plan = Plan::compile(&everything()).unwrap();
+        let told = |path: &str| {
+            let leaf = plan.leaves().iter().find(|leaf| leaf.path() == path).unwrap();
+            let mut told = vec![0; plan.size()];
+            leaf.mark_told(&mut told);
+            told.iter().map(|byte| byte.count_ones()).sum::<u32>()
+        };
+        for (path, bits) in [("small", 8), ("huge", 128), ("six", 128), ("mac", 48), ("state", 32)]
+        {
+            assert_eq!(told(path), bits, "{path}");
+        }
+        for path in ["letter", "comm", "double"] {
+            assert_eq!(told(path), 0, "{path}");
+        }
+        assert!((1..8).contains(&told("low")), "a bitfield tells its own bits");
     }
 
     #[test]

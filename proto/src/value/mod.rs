@@ -3,7 +3,7 @@
 //! - [`Schema`], [`Type`]: the types of a map's key and value, as BTF or a declared layout has them
 //! - [`Plan`]: a type compiled once into flat steps, which turn bytes into JSON and back
 //! - [`Leaf`]: one number or text of a type, read without a look at the rest
-//! - [`Matcher`]: values told apart by one of these
+//! - [`Matcher`]: values told apart by one of these, as a [`Condition`] has it
 //! - [`EncodedValue`]: a value as gRPC carries it; [`json_to_value`], [`value_to_json`]: from JSON and
 //!   back
 
@@ -12,6 +12,7 @@ mod bounds;
 mod compile;
 #[cfg(test)]
 mod complaints;
+mod condition;
 mod decode;
 mod digits;
 mod encode;
@@ -24,6 +25,7 @@ mod leaf;
 mod matching;
 mod memory;
 mod number;
+mod order;
 mod pb;
 mod plan;
 mod protobuf;
@@ -39,10 +41,11 @@ mod text;
 mod wire;
 
 pub use bounds::Bounds;
+pub use condition::{Comparison, Condition, ConditionError, Network};
 pub use encoded::{EncodedValue, MalformedValue};
 pub use error::{EncodeError, LengthError, NotSummable, PlanError};
 pub use leaf::Leaf;
-pub use matching::Matcher;
+pub use matching::{Matcher, Numbers};
 pub use pb::{json_to_value, value_to_json};
 pub use plan::Plan;
 pub use schema::{

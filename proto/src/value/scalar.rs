@@ -249,7 +249,7 @@ pub(super) fn extend(raw: u64, bits: u32) -> u64 {
     ((raw << unused).cast_signed() >> unused).cast_unsigned()
 }
 
-fn extend_wide(raw: u128, bits: u32) -> i128 {
+pub(super) fn extend_wide(raw: u128, bits: u32) -> i128 {
     let unused = 128_u32.saturating_sub(bits).min(127);
     (raw << unused).cast_signed() >> unused
 }
@@ -288,6 +288,13 @@ impl Names {
         let lengths = declared.iter().map(|(name, _)| name.len());
         let lengths = (lengths.clone().min().unwrap_or(usize::MAX), lengths.max().unwrap_or(0));
         Self { signed, declared, sorted, lengths }
+    }
+
+    /// Whether no two numbers have one name.
+    pub(super) fn are_distinct(&self) -> bool {
+        let mut names: Vec<&str> = self.sorted.iter().map(|&at| &*self.declared[at].0).collect();
+        names.sort_unstable();
+        names.windows(2).all(|pair| pair[0] != pair[1])
     }
 
     /// The number's name.

@@ -2,18 +2,18 @@
 
 use std::time::SystemTime;
 
-use bpfgate_proto::value::{Leaf, Matcher, Plan, Type};
+use bpfgate_proto::value::{Condition, Leaf, Matcher, Plan, Type};
 
 use super::batch::Batch;
 use crate::core::{Clock, Error, Map};
 
-/// Takes records in which a field has a value.
+/// Takes records in which a field is as wanted.
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// Path of the field.
     pub field: String,
-    /// As people write it.
-    pub value: String,
+    /// What it has to be.
+    pub condition: Condition,
 }
 
 /// What one watcher wants of the records.
@@ -28,6 +28,8 @@ pub struct View {
 impl View {
     /// Filters that one watcher may have.
     pub const MAX_FILTERS: usize = 16;
+    /// Values, prefixes and networks in all of them.
+    pub const MAX_VALUES: usize = 1024;
 
     /// The view of a map's records as a type of that name, or as the map says if it is empty.
     pub fn of(map: &Map, type_name: &str, filters: &[Filter]) -> Result<Self, Error> {
@@ -45,9 +47,14 @@ impl View {
             let problem = format!("{} filters, at most {}", filters.len(), Self::MAX_FILTERS);
             return Err(Error::Invalid { field: "filters", problem });
         }
+        let listed: usize = filters.iter().map(|filter| filter.condition.count()).sum();
+        if listed > Self::MAX_VALUES {
+            let problem = format!("{listed} values, at most {}", Self::MAX_VALUES);
+            return Err(Error::Invalid { field: "filters", problem });
+        }
         let matcher = |filter: &Filter| {
             let plan = plan.as_ref().ok_or_else(|| no_type(map))?;
-            plan.matcher(&filter.field, &filter.value)
+            plan.matcher(&filter.field, &filter.condition)
                 .map_err(|error| Error::Invalid { field: "filters", problem: error.to_string() })
         };
         let matchers = filters.iter().map(matcher).collect::<Result<_, _>>()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bpfgate_proto::v1 as pb;
-use bpfgate_proto::value::{EncodedValue, Plan};
+use bpfgate_proto::value::{Condition, EncodedValue, Plan};
 use bytes::BytesMut;
 use pb::event_end::Reason;
 use pb::watch_events_response::Message;
@@ -15,6 +15,7 @@ use super::convert::timestamp;
 use super::outlet::{Closed, Outlet, Stream};
 use super::status::invalid;
 use super::typed::ENTRY_BYTES;
+use super::watch::comparison;
 use crate::core::{Clock, ClockSource, Error, Map};
 use crate::events::batch::Lengths;
 use crate::events::{Batch, Ended, Filter, Item, Loss, LossSource, View, Watcher};
@@ -42,11 +43,7 @@ pub(super) async fn start(
     let map = shared.find_map(call, &map).await?;
     map.require_events()?;
     let queue_bytes = granted_queue(shared, queue_bytes)?;
-    let filter = |wire| {
-        let pb::EventFilter { field, value } = wire;
-        Filter { field, value }
-    };
-    let filters: Vec<_> = filters.into_iter().map(filter).collect();
+    let filters = filters.into_iter().map(filter).collect::<Result<Vec<_>, _>>()?;
     let view = View::of(&map, &r#type, &filters)?;
     let form = if typed { typed_form(shared, &map, &view)? } else { Form::Packed };
     let account = call.account().clone();
@@ -58,6 +55,24 @@ pub(super) async fn start(
     let watch = Watch { map, view, form, from_now, account, records: 0, last_waited: None };
     tokio::spawn(watch.run(watcher, outlet, header));
     Ok(stream)
+}
+
+/// By one value, as at first, or by a condition.
+fn filter(wire: pb::EventFilter) -> Result<Filter, Status> {
+    let pb::EventFilter { field, value, op, values, prefixes, networks } = wire;
+    let wrong = |why: String| invalid("filters", format!("the filter for {field:?}: {why}"));
+    let lists = values.len() + prefixes.len() + networks.len();
+    let condition = match (op, comparison(op)) {
+        (0, _) if lists == 0 => Condition::is(value),
+        (0, _) => return Err(wrong("it has values and no op".to_owned())),
+        (_, None) => return Err(wrong(format!("its op is {op}, which is none"))),
+        (_, Some(_)) if !value.is_empty() => {
+            return Err(wrong("it has an op, so it may have values, but no value".to_owned()));
+        }
+        (_, Some(comparison)) => Condition::new(comparison, values, prefixes, &networks)
+            .map_err(|error| wrong(error.to_string()))?,
+    };
+    Ok(Filter { field, condition })
 }
 
 fn granted_queue(shared: &Shared, asked: u64) -> Result<u64, Status> {

@@ -207,10 +207,11 @@ fn watch_shape(error: &WatchError) -> Shape {
         WatchError::ZeroHeartbeat => {
             Shape::new(C::InvalidArgument, "BAD_HEARTBEAT").field("heartbeat")
         }
-        WatchError::TooMany { .. }
-        | WatchError::UnnamedLabel { .. }
-        | WatchError::NoLabelValues { .. } => {
+        WatchError::TooMany { .. } | WatchError::UnnamedLabel { .. } => {
             Shape::new(C::InvalidArgument, "BAD_SELECTOR").field("selectors")
+        }
+        WatchError::BadCondition { map, .. } => {
+            Shape::new(C::InvalidArgument, "BAD_SELECTOR").field("selectors").with("map", map)
         }
         WatchError::NoCounters { map, .. } => {
             Shape::new(C::Unimplemented, "NO_COUNTERS").with("map", map)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bpfgate_proto::name::{MapGlob, MapName, MapRef};
 use bpfgate_proto::v1 as pb;
+use bpfgate_proto::value::{Comparison, Condition};
 use bytes::Bytes;
 use tonic::Status;
 
@@ -15,7 +16,7 @@ use crate::core::Error;
 use crate::host_names::HostName;
 use crate::layer::Call;
 use crate::ledger::Account;
-use crate::watch::{CpuMode, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest, Watcher};
+use crate::watch::{CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest, Watcher};
 
 /// The messages of a watch: whole frames, paid for until the last part of one is dropped.
 pub(super) type Frames = Stream<Bytes>;
@@ -77,6 +78,10 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         max_series,
         resolve,
         resolve_declared,
+        top,
+        order,
+        reverse,
+        contains,
     } = wire;
     Ok(WatchRequest {
         selectors: selectors.into_iter().map(selector).collect::<Result<_, _>>()?,
@@ -96,6 +101,15 @@ fn request(wire: pb::WatchCountersRequest) -> Result<WatchRequest, Status> {
         max_series: max_series as usize,
         resolve: resolve.into_iter().map(resolution).collect::<Result<_, _>>()?,
         resolve_declared,
+        top: top as usize,
+        order: match pb::CounterOrder::try_from(order) {
+            Ok(pb::CounterOrder::Value | pb::CounterOrder::Unspecified) => Order::Value,
+            Ok(pb::CounterOrder::Rate) => Order::Rate,
+            Ok(pb::CounterOrder::Name) => Order::Name,
+            Err(_) => return Err(invalid("order", format!("{order} is no CounterOrder"))),
+        },
+        reverse,
+        contains,
     })
 }
 
@@ -107,17 +121,29 @@ fn selector(wire: pb::CounterSelector) -> Result<Selector, Status> {
 }
 
 fn matcher(wire: pb::LabelMatcher) -> Result<LabelMatcher, Status> {
-    use pb::label_matcher::Op;
-    let pb::LabelMatcher { label, op, values } = wire;
-    let op = match Op::try_from(op) {
-        Ok(Op::In) => MatchOp::In,
-        Ok(Op::NotIn) => MatchOp::NotIn,
-        Ok(Op::Unspecified) | Err(_) => {
-            let problem = format!("the matcher for label {label:?} has op {op}; say IN or NOT_IN");
-            return Err(invalid("selectors", problem));
-        }
+    let pb::LabelMatcher { label, op, values, prefixes, networks } = wire;
+    let wrong =
+        |why: String| invalid("selectors", format!("the matcher for label {label:?}: {why}"));
+    let Some(comparison) = comparison(op) else {
+        return Err(wrong(format!("its op is {op}; say IN or NOT_IN, LESS or GREATER, …")));
     };
-    Ok(LabelMatcher { label, op, values: values.into_iter().collect() })
+    let condition = Condition::new(comparison, values, prefixes, &networks);
+    let condition = condition.map_err(|error| wrong(error.to_string()))?;
+    Ok(LabelMatcher { label, condition })
+}
+
+/// `None` for none, or one that nobody knows.
+pub(super) fn comparison(op: i32) -> Option<Comparison> {
+    use pb::label_matcher::Op;
+    match Op::try_from(op) {
+        Ok(Op::In) => Some(Comparison::In),
+        Ok(Op::NotIn) => Some(Comparison::NotIn),
+        Ok(Op::Less) => Some(Comparison::Less),
+        Ok(Op::AtMost) => Some(Comparison::AtMost),
+        Ok(Op::Greater) => Some(Comparison::Greater),
+        Ok(Op::AtLeast) => Some(Comparison::AtLeast),
+        Ok(Op::Unspecified) | Err(_) => None,
+    }
 }
 
 fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {

@@ -87,9 +87,12 @@ fn put_series(series: &Series<'_>, out: &mut Vec<u8>) {
         start_time,
         signed,
         bounds,
+        before,
     } = series;
     let start = timestamp(*start_time);
     let start_len = start.encoded_len();
+    let before = before
+        .map(|(value, read_end)| pb::SeriesBefore { value, read_end: Some(timestamp(read_end)) });
     let kind = counter_kind(*kind) as u64;
     let number = |value: u64| if value == 0 { 0 } else { 1 + encoded_len_varint(value) };
     let label = |label: &Label<'_>| text_len(label.name) + text_len(label.value);
@@ -103,7 +106,8 @@ fn put_series(series: &Series<'_>, out: &mut Vec<u8>) {
         + framed_len(start_len)
         + number((*signed).into())
         + number((*kind_undeclared).into())
-        + uint64::encoded_len_packed(10, bounds);
+        + uint64::encoded_len_packed(10, bounds)
+        + before.as_ref().map_or(0, |before| framed_len(before.encoded_len()));
     out.reserve(length + 16);
     put_length(SERIES, length, out);
     put_number(1, *reference, out);
@@ -121,6 +125,10 @@ fn put_series(series: &Series<'_>, out: &mut Vec<u8>) {
     put_number(8, (*signed).into(), out);
     put_number(9, (*kind_undeclared).into(), out);
     uint64::encode_packed(10, bounds, out);
+    if let Some(before) = before {
+        put_length(11, before.encoded_len(), out);
+        before.encode_raw(out);
+    }
 }
 
 /// A field that is nothing is left out. Numbers of fields are below 16: one byte.
@@ -195,6 +203,7 @@ fn removed_to(removed: &Removed<'_>) -> pb::SeriesRemoved {
         RemovedReason::MapGone => Reason::MapGone,
         RemovedReason::Unloaded => Reason::Unloaded,
         RemovedReason::Limit => Reason::Limit,
+        RemovedReason::NotTop => Reason::NotTop,
     };
     pb::SeriesRemoved { refs: refs.to_vec(), reason: reason.into(), map: map.to_string() }
 }
@@ -243,6 +252,7 @@ mod tests {
             start_time: SystemTime::now(),
             signed: true,
             bounds: &[0, 2, u64::MAX],
+            before: Some((0, SystemTime::now())),
         };
         let bare = Series {
             labels: &[Label { name: "key", value: "" }],
@@ -252,6 +262,7 @@ mod tests {
             start_time: UNIX_EPOCH + Duration::from_nanos(1),
             signed: false,
             bounds: &[],
+            before: None,
             ..full.clone()
         };
         for series in [full, bare] {
@@ -267,6 +278,10 @@ mod tests {
                 signed: series.signed,
                 kind_undeclared: series.kind_undeclared,
                 bounds: series.bounds.into(),
+                before: series.before.map(|(value, read_end)| pb::SeriesBefore {
+                    value,
+                    read_end: Some(timestamp(read_end)),
+                }),
             };
             let (mut ours, mut prosts) = (Vec::new(), Vec::new());
             put_series(&series, &mut ours);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bpfgate_proto::name::MapName;
 
+use super::choice::{names, number};
 use super::error::WatchError;
 use super::feed::FeedKey;
 use super::layout::{Layout, listed};
-use super::request::Terms;
+use super::request::{LabelMatcher, Terms};
 use super::source::{CounterSource, covers};
+use crate::host_names::Names;
 
 /// The maps that there were at some time.
 pub(super) struct Census {
@@ -36,7 +38,7 @@ impl Census {
     }
 
     /// A selector that names a map, not a pattern, must find something in it if it is there.
-    pub(super) fn check(&self, terms: &Terms) -> Result<(), WatchError> {
+    pub(super) fn check(&self, terms: &Terms, host: &Names) -> Result<(), WatchError> {
         for selector in terms.selectors.iter().filter(|selector| selector.names_one_map()) {
             let Some((map, known)) = self.maps.iter().find(|(map, _)| selector.map.matches(map))
             else {
@@ -59,6 +61,21 @@ impl Census {
             if let Some(matcher) = selector.labels.iter().find(|it| !known(&it.label)) {
                 let (map, label) = (map.clone(), matcher.label.clone());
                 return Err(WatchError::NoSuchLabel { map, label, has: listed(&labels) });
+            }
+            let shown = names(terms, layout);
+            for LabelMatcher { label: name, condition } in &selector.labels {
+                let label = layout.label(name);
+                // A name that is shown may be one that the host comes to know.
+                let label = label.filter(|label| !shown.iter().any(|(named, _)| named == label));
+                let Some(label) = label else { continue };
+                let numbers = |name: &str| number(terms, layout, host, label, name);
+                if let Err(why) = layout.label_leaf(label).matcher(condition, &numbers) {
+                    let (map, label, mut why) = (map.clone(), name.clone(), why.to_string());
+                    if layout.declared().iter().any(|(it, _)| layout.label_name(*it) == label) {
+                        why.push_str("; nor is it a name on the agent's host");
+                    }
+                    return Err(WatchError::BadCondition { map, label, why });
+                }
             }
         }
         Ok(())

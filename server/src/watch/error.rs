@@ -41,13 +41,15 @@ pub enum WatchError {
         /// The selector's pattern.
         map: MapGlob,
     },
-    /// A matcher that could not match.
-    #[error("the matcher for label {label:?} of selector {map} lists no values")]
-    NoLabelValues {
-        /// The selector's pattern.
-        map: MapGlob,
+    /// A selector names a map, not a pattern, and has a label be what it cannot.
+    #[error("label {label} of map {map}: {why}")]
+    BadCondition {
+        /// The map.
+        map: MapName,
         /// The label.
         label: String,
+        /// Why it cannot, for people.
+        why: String,
     },
     /// A selector names a map, not a pattern, that has nothing to watch.
     #[error("map {map} has no counters: {why}")]

@@ -71,6 +71,8 @@ pub(super) struct State {
 struct Crowd {
     subscribers: HashMap<u64, Arc<Subscriber>>,
     names: Vec<(usize, HostName)>,
+    /// Ways of reading keys that somebody wants, by the places of the names that are shown.
+    readings: Vec<Box<[usize]>>,
     /// Ends the sweeper, while there is one.
     stop: Option<CancellationToken>,
 }
@@ -105,6 +107,8 @@ pub(super) struct Part {
     pub(super) subscriber: Arc<Subscriber>,
     /// Where its names stand among those of each key.
     pub(super) places: Vec<usize>,
+    /// Which reading of keys these make, where two keys may read the same.
+    pub(super) reading: Option<usize>,
     /// It is the first one: a sweeper has to be started, which this ends.
     pub(super) starts: Option<CancellationToken>,
 }
@@ -185,6 +189,7 @@ impl Feed {
             })
         };
         let places: Vec<usize> = names.iter().map(&mut place).collect();
+        let reading = self.reading(&mut crowd, names, &places);
         let State { version, span, tiers, .. } = &mut *state;
         let starts = crowd.stop.is_none();
         if starts {
@@ -192,14 +197,35 @@ impl Feed {
             *span = None;
         }
         let now = Instant::now();
-        let fits = version.has(mode, places.iter().copied());
+        let fits = version.has(mode, places.iter().copied(), reading);
         let last = span.map(|span| span.begun);
         tiers.join(interval, last.filter(|begun| fits && *begun + interval >= now), now);
         crowd.subscribers.insert(watch, subscriber.clone());
         let starts = starts.then(|| stop.child_token());
         crowd.stop = starts.clone().or(crowd.stop.take());
         self.hurry.notify_one();
-        Ok(Part { subscriber, places, starts })
+        Ok(Part { subscriber, places, reading, starts })
+    }
+
+    /// The reading that these names make; `None` if no two keys can have the same labels by it.
+    fn reading(
+        &self,
+        crowd: &mut Crowd,
+        names: &[(usize, HostName)],
+        places: &[usize],
+    ) -> Option<usize> {
+        // Names that never change are no two numbers'.
+        let kept = names.iter().zip(places).filter(|((_, what), _)| what.is_kept());
+        let mut shown: Vec<usize> = kept.map(|(_, place)| *place).collect();
+        if shown.is_empty() && !self.layout.is_ambiguous() {
+            return None;
+        }
+        shown.sort_unstable();
+        let known = crowd.readings.iter().position(|known| **known == *shown);
+        Some(known.unwrap_or_else(|| {
+            crowd.readings.push(shown.into());
+            crowd.readings.len() - 1
+        }))
     }
 
     /// True if it was the last one; then the sweeper ends.
@@ -239,6 +265,7 @@ impl Feed {
             }
             // They are looked for anew when somebody wants them.
             crowd.names.clear();
+            crowd.readings.clear();
             // Whoever comes while the rest is put away pays from then on.
             self.purse.empty(own);
             let sweep = state.version.sweep;
@@ -282,7 +309,7 @@ impl Feed {
         for subscriber in crowd.subscribers.values() {
             modes[subscriber.mode.index()] = true;
         }
-        Wanted { modes, names: crowd.names.clone() }
+        Wanted { modes, names: crowd.names.clone(), readings: crowd.readings.clone() }
     }
 
     /// Folds a sweep into the table and wakes those it was for.
@@ -295,7 +322,8 @@ impl Feed {
         let subscribers = crowd.subscribers.values();
         let cursors = subscribers.clone().map(|it| it.cursor.load(Ordering::Acquire));
         let slowest = cursors.min().unwrap_or(NOTHING_YET);
-        let Found { sweep, modes, names, segments, gone, forgotten, left_out, .. } = found;
+        let Found { sweep, modes, names, readings, segments, gone, forgotten, left_out, .. } =
+            found;
         for gone in gone {
             removals.push(gone);
         }
@@ -318,6 +346,7 @@ impl Feed {
             left_out,
             modes,
             names,
+            readings,
             segments,
             removals,
             ..Version::new(shape, sweep)

@@ -134,7 +134,7 @@ impl Hub {
         let charge = account.charge((Watcher::COST + terms.cost()) as u64)?;
         let seat = self.seat(terms)?;
         let census = self.census();
-        census.check(&seat.granted.terms)?;
+        census.check(&seat.granted.terms, &self.names)?;
         Watcher::new(self.clone(), seat, account, charge)
     }
 
@@ -212,15 +212,17 @@ impl Hub {
             }
             let cost = View::COST + Choice::cost(terms, source.name(), layout);
             let mut charge = account.charge(cost as u64)?;
-            let Some(choice) = Choice::of(terms, source.name(), layout) else { continue };
-            charge.shrink((View::COST + choice.bytes()) as u64);
+            let Some(choice) = Choice::of(terms, source.name(), layout, &self.names) else {
+                continue;
+            };
+            charge.shrink((View::COST + choice.bytes(terms)) as u64);
             let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
             let names = names(terms, layout);
             let mode = layout.mode(terms.cpu);
             let (interval, caller) = (terms.interval, account.caller());
             let want = Want { interval, mode, names: &names, caller };
             let part = feed.subscribe(seat.watch, wake.clone(), &want, &self.stop);
-            let Part { subscriber, places, starts } = match part {
+            let Part { subscriber, places, reading, starts } = match part {
                 Ok(part) => part,
                 Err(exhausted) => {
                     state.rest(&feed);
@@ -230,7 +232,8 @@ impl Hub {
             if let Some(stop) = starts {
                 tokio::spawn(sweeper::run(self.clone(), feed.clone(), source.clone(), stop));
             }
-            views.push(View::new(feed, subscriber, choice.named(&names, &places), charge));
+            let choice = choice.named(&names, &places, reading);
+            views.push(View::new(feed, subscriber, choice, charge));
         }
         views[joined..].sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
         Ok(census.generation)

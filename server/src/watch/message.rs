@@ -68,6 +68,8 @@ pub struct Series<'a> {
     pub signed: bool,
     /// Of a histogram: what each slot counts from, up to the next one's.
     pub bounds: &'a [u64],
+    /// Its number in the sweep before its first value, and when that ended.
+    pub before: Option<(u64, SystemTime)>,
 }
 
 /// A label of a series.
@@ -156,6 +158,8 @@ pub enum RemovedReason {
     /// The agent could not remember what went. All series of the map are meant; those that are
     /// still there follow anew, by the same refs.
     Limit,
+    /// Others come before them.
+    NotTop,
 }
 
 /// The initial snapshot is whole.

@@ -21,11 +21,12 @@
 //! - [`message`]: what a watch says · [`told`]: the same as bytes
 //! - [`source`]: what the hub needs to know of a map
 //! - `layout`: bytes to labels and numbers · `interned`: names that keys have
-//! - `pass`: reading a map · `segment`: its series · `removals`: what went · `version`: both behind
+//! - `pass`: reading a map, which keys read the same · `segment`: its series · `removals`: what went · `version`: both behind
 //!   a sweep · `tiers`: when it is read · `sweeper`: reading it again · `feed`: all of these for one
 //!   map · `purse`: who pays for it · `pool`: refs and room for all maps
 //! - `choice`: a watch's selectors for one map · `telling`: what happened, in pages · `page`: one of
-//!   them · `parcel`: sharing these · `view`: how far one watch was told of one map
+//!   them · `parcel`: sharing these · `view`: how far one watch was told of one map · `ranking`: which
+//!   keys come first
 //! - `census`: the maps that there are · [`hub`], [`watcher`]: bringing these together
 //!
 //! This module knows neither the registry of maps nor the wire.
@@ -43,6 +44,7 @@ mod parcel;
 mod pass;
 mod pool;
 mod purse;
+mod ranking;
 mod removals;
 pub mod request;
 mod segment;
@@ -65,7 +67,7 @@ pub use message::{
     Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Reset,
     Series, Sync, Wire,
 };
-pub use request::{CpuMode, LabelMatcher, MatchOp, Selector, WatchMode, WatchRequest};
+pub use request::{CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest};
 pub use source::{CounterKind, CounterSource, CounterSpec, KeyLife, Sources};
 pub use told::Told;
 pub use watcher::Watcher;

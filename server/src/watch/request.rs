@@ -1,10 +1,10 @@
 //! What a watch asks for, and what it was granted: checked once, here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bpfgate_proto::name::MapGlob;
+use bpfgate_proto::value::Condition;
 
 use super::error::WatchError;
 use super::hub::WatchLimits;
@@ -24,10 +24,13 @@ const SELECTORS_MAX: usize = 64;
 const MATCHERS_MAX: usize = 16;
 const ALL_MATCHERS_MAX: usize = 128;
 const VALUES_MAX: usize = 1024;
+/// These are looked at one by one.
+const PATTERNS_MAX: usize = 64;
 const ALL_VALUES_MAX: usize = 8192;
 const FIELDS_MAX: usize = 256;
 const ALL_FIELDS_MAX: usize = 1024;
 const RESOLUTIONS_MAX: usize = 64;
+const CONTAINS_MAX: usize = 1024;
 
 /// Which counters to follow, and how.
 #[derive(Debug, Clone)]
@@ -51,6 +54,25 @@ pub struct WatchRequest {
     pub resolve: Vec<(String, Option<HostName>)>,
     /// The same for labels that were declared to have names.
     pub resolve_declared: bool,
+    /// The most keys of each map, those that come first; 0 for all.
+    pub top: usize,
+    /// What comes first.
+    pub order: Order,
+    /// The other way round.
+    pub reverse: bool,
+    /// What a series' map, key or field has to contain, in any case; empty for all.
+    pub contains: String,
+}
+
+/// By what keys are ranked: the one of their series that puts them the furthest ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The largest first.
+    Value,
+    /// The fastest first, up or down.
+    Rate,
+    /// By labels: numbers in their order, before texts in theirs.
+    Name,
 }
 
 /// Which series: those of a matching map, with matching labels, of the named fields.
@@ -70,19 +92,8 @@ pub struct Selector {
 pub struct LabelMatcher {
     /// Its name.
     pub label: String,
-    /// How.
-    pub op: MatchOp,
-    /// At least one.
-    pub values: BTreeSet<String>,
-}
-
-/// How a label is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MatchOp {
-    /// It is one of the values.
-    In,
-    /// It is none of the values.
-    NotIn,
+    /// What it has to be.
+    pub condition: Condition,
 }
 
 /// How long a watch lasts.
@@ -104,15 +115,17 @@ pub enum CpuMode {
 }
 
 impl LabelMatcher {
-    /// Whether it takes a label that goes by any of these.
-    pub(super) fn matches(&self, values: &[&str]) -> bool {
-        values.iter().any(|value| self.values.contains(*value)) == (self.op == MatchOp::In)
-    }
-
     /// A label of more bytes is none of its values.
     pub(super) fn longest(&self) -> usize {
+        let texts = self.condition.values().iter().chain(self.condition.prefixes());
         // What a text has at most is known better for some than for others.
-        self.values.iter().map(String::len).max().unwrap_or(0) + 1024
+        texts.map(String::len).max().unwrap_or(0) + 1024
+    }
+
+    /// What it takes once it is made for the labels of a map, beside their description.
+    pub(super) fn cost(&self) -> usize {
+        let texts = self.condition.values().iter().chain(self.condition.prefixes());
+        512 + texts.map(|text| text.len() + 64).sum::<usize>() + 32 * self.condition.count()
     }
 }
 
@@ -129,6 +142,10 @@ impl WatchRequest {
             max_series: 0,
             resolve: Vec::new(),
             resolve_declared: false,
+            top: 0,
+            order: Order::Value,
+            reverse: false,
+            contains: String::new(),
         }
     }
 }
@@ -157,22 +174,43 @@ pub(super) struct Terms {
     pub(super) max_series: usize,
     pub(super) resolve: Vec<(String, Option<HostName>)>,
     pub(super) resolve_declared: bool,
+    pub(super) ranked: Option<Ranked>,
+    /// In small letters.
+    pub(super) contains: String,
+}
+
+/// Which keys of each map a watch is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ranked {
+    /// Keys that were asked for.
+    pub(super) asked: usize,
+    /// Keys that can be told.
+    pub(super) top: usize,
+    pub(super) order: Order,
+    pub(super) reverse: bool,
+    /// Nothing is told before there is a rate.
+    pub(super) waits: bool,
 }
 
 impl Terms {
+    /// Whether each sweep is measured by the one before.
+    pub(super) fn measures_rates(&self) -> bool {
+        self.ranked.is_some_and(|ranked| ranked.order == Order::Rate)
+    }
+
     /// What they take.
     pub(super) fn cost(&self) -> usize {
         /// A text beside its bytes, in the list and in its allocation.
         const TEXT: usize = 64;
         let text = |text: &String| text.len() + TEXT;
-        let matcher =
-            |it: &LabelMatcher| text(&it.label) + it.values.iter().map(text).sum::<usize>();
+        let matcher = |it: &LabelMatcher| text(&it.label) + it.cost();
         let selector = |it: &Selector| {
             let fields = it.fields.iter().map(text).sum::<usize>();
             2 * TEXT + it.labels.iter().map(matcher).sum::<usize>() + fields
         };
         let resolve = self.resolve.iter().map(|(label, _)| text(label));
-        self.selectors.iter().map(selector).sum::<usize>() + resolve.sum::<usize>()
+        let selectors = self.selectors.iter().map(selector).sum::<usize>();
+        selectors + resolve.sum::<usize>() + text(&self.contains)
     }
 }
 
@@ -204,6 +242,10 @@ impl Terms {
             max_series,
             resolve,
             resolve_declared,
+            top,
+            order,
+            reverse,
+            contains,
         } = request;
         if selectors.is_empty() {
             return Err(WatchError::NoSelector);
@@ -212,7 +254,7 @@ impl Terms {
         selectors.iter().try_for_each(check_selector)?;
         let matchers = || selectors.iter().flat_map(|it| &it.labels);
         at_most(ALL_MATCHERS_MAX, matchers().count(), "label matchers")?;
-        let values = matchers().map(|it| it.values.len()).sum();
+        let values = matchers().map(|it| it.condition.count()).sum();
         at_most(ALL_VALUES_MAX, values, "values in label matchers")?;
         at_most(ALL_FIELDS_MAX, selectors.iter().map(|it| it.fields.len()).sum(), "fields")?;
         let interval = interval.unwrap_or(INTERVAL_DEFAULT);
@@ -232,22 +274,37 @@ impl Terms {
         let resend = if suppress_unchanged { heartbeat } else { Some(Duration::ZERO) };
         let limit = limits.series_per_watch;
         let max_series = if max_series == 0 { limit } else { max_series.min(limit) };
-        Ok(Self { selectors, mode, interval, resend, cpu, max_series, resolve, resolve_declared })
+        at_most(CONTAINS_MAX, contains.len(), "bytes in the text to contain")?;
+        let waits = mode == WatchMode::Once && order == Order::Rate;
+        let asked = if top == 0 { usize::MAX } else { top };
+        let all = Ranked { asked, top: asked.min(max_series), order, reverse, waits };
+        let ranked = (top > 0 || waits).then_some(all);
+        let contains = contains.to_lowercase();
+        Ok(Self {
+            selectors,
+            mode,
+            interval,
+            resend,
+            cpu,
+            max_series,
+            resolve,
+            resolve_declared,
+            ranked,
+            contains,
+        })
     }
 }
 
 fn check_selector(selector: &Selector) -> Result<(), WatchError> {
     at_most(MATCHERS_MAX, selector.labels.len(), "label matchers in a selector")?;
     at_most(FIELDS_MAX, selector.fields.len(), "fields in a selector")?;
-    for LabelMatcher { label, values, op: _ } in &selector.labels {
-        let map = selector.map.clone();
+    for LabelMatcher { label, condition } in &selector.labels {
         if label.is_empty() {
-            return Err(WatchError::UnnamedLabel { map });
+            return Err(WatchError::UnnamedLabel { map: selector.map.clone() });
         }
-        if values.is_empty() {
-            return Err(WatchError::NoLabelValues { map, label: label.clone() });
-        }
-        at_most(VALUES_MAX, values.len(), "values in a label matcher")?;
+        at_most(VALUES_MAX, condition.count(), "values in a label matcher")?;
+        let patterns = condition.prefixes().len() + condition.networks().len();
+        at_most(PATTERNS_MAX, patterns, "prefixes and networks in a label matcher")?;
     }
     Ok(())
 }
@@ -258,6 +315,8 @@ fn at_most(max: usize, count: usize, what: &'static str) -> Result<(), WatchErro
 
 #[cfg(test)]
 mod tests {
+    use bpfgate_proto::value::Comparison;
+
     use super::*;
 
     fn terms(change: impl FnOnce(&mut WatchRequest)) -> Result<Terms, String> {
@@ -268,12 +327,13 @@ mod tests {
 
     fn matcher(label: &str, values: usize) -> LabelMatcher {
         let values = (0..values).map(|n| n.to_string()).collect();
-        LabelMatcher { label: label.to_owned(), op: MatchOp::In, values }
+        let condition = Condition::new(Comparison::In, values, Vec::new(), &[]).unwrap();
+        LabelMatcher { label: label.to_owned(), condition }
     }
 
     fn with(matchers: usize, values: usize, fields: usize) -> Selector {
         Selector {
-            labels: vec![matcher("key", values); matchers],
+            labels: (0..matchers).map(|_| matcher("key", values)).collect(),
             fields: vec![String::new(); fields],
             ..Selector::all_of("o/*".parse().unwrap())
         }
@@ -313,12 +373,11 @@ mod tests {
     #[test]
     fn requests_that_cannot_work_say_why() {
         type Change = fn(&mut WatchRequest);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 11] = [
             (|r| r.selectors.clear(), "at least one selector"),
             (|r| r.selectors = vec![r.selectors[0].clone(); 65], "65 selectors, at most 64"),
             (|r| r.heartbeat = Some(Duration::ZERO), "longer than 0"),
             (|r| r.selectors[0].labels.push(matcher("", 1)), "selector o/* names no label"),
-            (|r| r.selectors[0].labels.push(matcher("dport", 0)), "\"dport\" of selector o/*"),
             (|r| r.selectors[0].labels.push(matcher("dport", 1025)), "1025 values"),
             (|r| r.selectors = vec![with(9, 1, 0); 15], "135 label matchers, at most 128"),
             (|r| r.selectors = vec![with(1, 1000, 0); 9], "9000 values in label matchers"),

@@ -44,6 +44,8 @@ pub(super) struct Keys {
     refs: [Vec<u64>; 2],
     /// For each name that somebody wanted: those of all keys, as far as there are any to keep.
     names: Vec<Vec<Option<Arc<str>>>>,
+    /// For each reading that somebody wanted: the keys that read as another does.
+    twins: Vec<Vec<bool>>,
 }
 
 /// What a sweep may change.
@@ -113,11 +115,11 @@ impl Shape {
         self.keys
     }
 
-    /// What a key takes without its values: a name for each of `names`, and its series of the open
-    /// modes.
-    pub(super) fn key_cost(&self, open: [bool; 2], names: usize) -> usize {
+    /// What a key takes without its values: a name for each of `names`, a mark for each of
+    /// `readings`, and its series of the open modes.
+    pub(super) fn key_cost(&self, open: [bool; 2], names: usize, readings: usize) -> usize {
         let refs = open.iter().filter(|open| **open).count() * size_of::<u64>();
-        self.key + 12 + refs + names * size_of::<Option<Arc<str>>>()
+        self.key + 12 + refs + names * size_of::<Option<Arc<str>>>() + readings
     }
 
     /// What its values take.
@@ -186,6 +188,29 @@ impl Keys {
     /// The name that was found, if one was.
     pub(super) fn name(&self, place: usize, row: usize) -> Option<&Arc<str>> {
         self.names.get(place)?.get(row)?.as_ref()
+    }
+
+    /// Notes whether a key reads as another does.
+    pub(super) fn set_twin(&mut self, reading: usize, row: usize, twin: bool) {
+        if reading >= self.twins.len() {
+            self.twins.resize_with(reading + 1, Vec::new);
+        }
+        let twins = &mut self.twins[reading];
+        if twin && row >= twins.len() {
+            twins.resize(row + 1, false);
+        }
+        if let Some(known) = twins.get_mut(row) {
+            *known = twin;
+        }
+    }
+
+    pub(super) fn is_twin(&self, reading: usize, row: usize) -> bool {
+        self.twins.get(reading).and_then(|twins| twins.get(row)).copied().unwrap_or(false)
+    }
+
+    /// By any reading.
+    pub(super) fn is_any_twin(&self, row: usize) -> bool {
+        self.twins.iter().any(|twins| twins.get(row) == Some(&true))
     }
 
     pub(super) fn close(&mut self, mode: CpuMode) {

@@ -37,6 +37,15 @@ impl Mode {
     }
 }
 
+/// A way of reading keys by which two may read the same: which of the names that were looked for
+/// stand for their numbers, by their places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) names: Box<[usize]>,
+    /// There was no memory to find out which keys read the same: any may.
+    pub(super) all_twins: bool,
+}
+
 /// The state of all series behind a sweep.
 pub(super) struct Version {
     /// Its number; 0 before the first.
@@ -49,6 +58,8 @@ pub(super) struct Version {
     pub(super) modes: [Mode; 2],
     /// Names that were looked for.
     pub(super) names: Arc<[(usize, HostName)]>,
+    /// Ways of reading keys by which those that read the same were looked for.
+    pub(super) readings: Arc<[Reading]>,
     pub(super) shape: Shape,
     pub(super) segments: Vec<Segment>,
     pub(super) removals: Removals,
@@ -92,6 +103,7 @@ impl Version {
             left_out: 0,
             modes: [Mode::Closed; 2],
             names: Arc::default(),
+            readings: Arc::default(),
             shape,
             segments: Vec::new(),
             removals: Removals::default(),
@@ -113,7 +125,8 @@ impl Version {
 
     fn bytes(&self) -> usize {
         let open = self.modes.map(Mode::is_open);
-        let row = self.shape.key_cost(open, self.names.len()) + self.shape.value_cost(open);
+        let (names, readings) = (self.names.len(), self.readings.len());
+        let row = self.shape.key_cost(open, names, readings) + self.shape.value_cost(open);
         let rows: usize = self.segments.iter().map(|segment| segment.keys.len()).sum();
         let gone = Gone::cost(self.shape.key_bytes(), self.names.len());
         rows * row + self.segments.len() * size_of::<Segment>() + self.removals.len() * gone
@@ -123,10 +136,17 @@ impl Version {
         self.modes[mode.index()]
     }
 
-    /// Whether a mode's numbers and these names were looked at.
-    pub(super) fn has(&self, mode: CpuMode, names: impl IntoIterator<Item = usize>) -> bool {
+    /// Whether a mode's numbers, these names and a reading were looked at.
+    pub(super) fn has(
+        &self,
+        mode: CpuMode,
+        names: impl IntoIterator<Item = usize>,
+        reading: Option<usize>,
+    ) -> bool {
         let looked = self.mode(mode) != Mode::Closed;
-        looked && names.into_iter().all(|name| name < self.names.len())
+        looked
+            && names.into_iter().all(|name| name < self.names.len())
+            && reading.is_none_or(|reading| reading < self.readings.len())
     }
 
     /// Keys that are there, from an index on; of those before the sweep `behind` only what changed
@@ -141,6 +161,14 @@ impl Version {
             let rows = (from..keys.len()).filter(move |row| values.touched(*row) > behind);
             rows.map(move |row| Row { at: self.shape.index(number, row), keys, values, place: row })
         })
+    }
+
+    /// The key at an index, if there is one.
+    pub(super) fn row(&self, at: u32) -> Option<Row<'_>> {
+        let (number, place) = self.shape.place(at);
+        let Segment { keys, values } = self.segments.get(number)?;
+        let there = place < keys.len() && values.is_there(place);
+        there.then_some(Row { at, keys, values, place })
     }
 
     /// Indices there are, holes among them.
@@ -167,6 +195,14 @@ impl<'a> Subject<'a> {
         match self.names {
             Named::Row(keys, row) => keys.name(place, row),
             Named::Gone(names) => names.get(place)?.as_ref(),
+        }
+    }
+
+    /// Whether another key reads the same and goes by that alone. Not known of one that is gone.
+    pub(super) fn is_twin(&self, reading: usize) -> bool {
+        match self.names {
+            Named::Row(keys, row) => keys.is_twin(reading, row),
+            Named::Gone(_) => false,
         }
     }
 }

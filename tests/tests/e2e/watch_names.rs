@@ -112,6 +112,7 @@ async fn labels_are_resolved_where_asked_for() {
             label: "uid".to_owned(),
             op: label_matcher::Op::In.into(),
             values: vec![value.to_owned()],
+            ..LabelMatcher::default()
         }];
         assert_eq!(values(&series(&client, request.clone()).await, "uid"), set_of(["root"]));
     }

@@ -37,6 +37,7 @@ async fn a_request_that_makes_no_sense_is_told_which_part() {
         label: label.to_owned(),
         op,
         values: values.iter().map(|value| (*value).to_owned()).collect(),
+        ..LabelMatcher::default()
     };
     let with = |matcher: LabelMatcher| {
         let mut request = all("m");

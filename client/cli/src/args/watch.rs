@@ -1,6 +1,6 @@
 //! `bpfgate watch`.
 
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bpfgate_client::name::MapRef;
@@ -21,16 +21,22 @@ pub(crate) enum WatchCommand {
 }
 
 const SELECTOR_HELP: &str = "\
-A SELECTOR is MAP[{LABEL=VALUE,…}][:FIELD,…]; none means everything:
+A SELECTOR is MAP[{CONDITION,…}][:FIELD,…]; none means everything:
   proto-counters/stats               all of one map
   'proto-counters/*'                 all maps of one object
   'flows{dport=443|80}:bytes'        one field, of keys with one of two ports
   'flows{saddr!=10.0.0.1}'           all but one key
-A key that is one value has the label \"key\".
+  'flows{saddr=10.0.0.0/8,dport<1024}'  a network, and ports below
+  'by_comm{comm=ba*|\"a,b\"}'          what begins so, or a text as it is
+A CONDITION is LABEL, one of = != < <= > >=, and VALUE[|VALUE…]: numbers, or names that they have
+here (TCP, eth0, root). A key that is one value has the label \"key\".
 
 Lines are only printed for what changed: time (when it was read), map, labels, field, value, rate
 (per second since it was last known), and with -o json, jsonl and csv kind, unit, start_time and
-buckets. Values are exact; docs/counters.md says more.
+buckets. With --sort or --top all keys that come first are printed with every reading, in order.
+Values are exact; docs/counters.md says more.
+
+  bpfgate watch counters flows --once --sort rate --top 10 -o json     the ten fastest, once
 
 ^C, SIGTERM and --duration end a watch with exit code 0. When the agent goes away a watch waits for
 it, says so, and goes on.";
@@ -67,12 +73,16 @@ pub(crate) struct CountersArgs {
     /// Only what has this in its map's name, its key or its field, in small or capital letters
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
-    /// What comes first, in the live table and with --once [default: rate, and name with --once]
+    /// What comes first; --once by rate reads twice, --interval apart [default: rate; with --once
+    /// name, or value with --top]
     #[arg(long, value_enum, value_name = "BY")]
     pub(crate) sort: Option<Sort>,
-    /// At most this many keys of each map, in the live table and with --once
+    /// At most this many keys of each map: those that come first of all that there are
     #[arg(long, value_name = "N")]
-    pub(crate) top: Option<NonZeroUsize>,
+    pub(crate) top: Option<NonZeroU32>,
+    /// With -o csv: a column for each label. One that first comes later has none
+    #[arg(long)]
+    pub(crate) wide: bool,
     /// End with exit code 5 when the connection is lost, instead of waiting for the agent
     #[arg(long)]
     pub(crate) no_reconnect: bool,
@@ -105,8 +115,9 @@ pub(crate) struct EventsArgs {
     /// What the records are: a type of the map's object, as in "struct exec_event"
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) record_type: Option<String>,
-    /// Only records in which a field has this value; all of them, if given again
-    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    /// Only records in which a field is so: pid=7, comm=ba*|sh, dport>=1024, daddr=10.0.0.0/8; all of
+    /// them, if given again
+    #[arg(long = "filter", value_name = "CONDITION")]
     pub(crate) filters: Vec<EventFilter>,
     /// End after so many records
     #[arg(long, value_name = "N")]

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::render::{Format, Sheet};
 
 pub(crate) use program_stats::{Runs, runs_between};
-pub(crate) use watch::{everything, news, say_absent_maps};
+pub(crate) use watch::{News, everything, say_absent_maps};
 
 /// What a command has to say: rows, or nothing.
 type Answer = Result<Option<Sheet>, Failure>;

@@ -128,7 +128,9 @@ impl Picture {
         let slow = slow.filter(|achieved| *achieved > interval * 3 / 2);
         let slow = slow.map(|achieved| format!(" (achieved {achieved:.1?})")).unwrap_or_default();
         let counters = if all == 1 { "counter" } else { "counters" };
-        let text = format!("every {interval:?}{slow}, {clock}, ^C ends; {all} {counters}{idle}");
+        let only = if board.is_cut() { ", the first ones of more" } else { "" };
+        let text =
+            format!("every {interval:?}{slow}, {clock}, ^C ends; {all} {counters}{idle}{only}");
         styled(self.styles.title, &cut(&text, width))
     }
 
@@ -340,7 +342,7 @@ mod tests {
         use bpfgate_client::{Interruption, WatchEvent};
         let mut board = board();
         let why = "gone".to_owned();
-        let lost = Interruption { why, attempts: 0, retry_in: Duration::from_secs(1) };
+        let lost = Interruption { why, odd: false, attempts: 0, retry_in: Duration::from_secs(1) };
         board.apply(&WatchEvent::Interrupted(lost)).unwrap();
         let lines = Picture::new(Look::default()).lines(&board, &[], 80, 24);
         assert!(lines[0].starts_with("connection lost"), "{}", lines[0]);

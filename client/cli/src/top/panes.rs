@@ -6,7 +6,7 @@ use bpfgate_client::v1;
 
 use super::data::Data;
 use super::state::View;
-use crate::board::{Filter, Row, Sort};
+use crate::board::{Filter, Row};
 use crate::commands::Runs;
 use crate::human;
 use crate::live;
@@ -108,7 +108,7 @@ impl Pane {
         let order = view.order(self);
         let filter = view.filter();
         match self {
-            Self::Counters => counters(data, view, order, &filter),
+            Self::Counters => counters(data, view, &filter),
             Self::Programs => programs(data, order, &filter),
             Self::Maps => maps(data, order, &filter),
             Self::Links => links(data, order, &filter),
@@ -116,11 +116,13 @@ impl Pane {
     }
 }
 
-fn counters(data: &Data, view: &View, order: usize, filter: &Filter) -> Sheet {
-    let sort = [Sort::Rate, Sort::Value, Sort::Name][order];
-    let all = data.board.rows().filter(|row| filter.lets_counter(row.counter.key()));
+fn counters(data: &Data, view: &View, filter: &Filter) -> Sheet {
+    let sort = view.sort();
+    let board = &data.board;
+    let all = board.rows().filter(|row| filter.lets_counter(row.counter.key()));
     let (mut rows, idle): (Vec<_>, Vec<_>) = all.partition(|row| !row.is_idle());
     rows.sort_by(|a, b| sort.compare(a, b));
+    let only = if board.is_cut() { ", the first ones of more" } else { "" };
     let number = rows.len();
     rows.truncate(MOST_COUNTERS);
     let text = |row: &Row<'_>| {
@@ -136,7 +138,7 @@ fn counters(data: &Data, view: &View, order: usize, filter: &Filter) -> Sheet {
     };
     let idle = if idle.is_empty() { String::new() } else { format!(", {} at zero", idle.len()) };
     Sheet {
-        title: format!("counters ({number}{idle})"),
+        title: format!("counters ({number}{idle}{only})"),
         columns: Pane::Counters.columns(),
         rows: rows.iter().map(text).collect(),
         empty: "nothing counted yet",

@@ -1,11 +1,12 @@
 //! What the keys change.
 
+use bpfgate_client::CounterOrder;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::widgets::TableState;
 
 use super::data::Data;
 use super::panes::Pane;
-use crate::board::Filter;
+use crate::board::{Filter, Sort};
 use crate::spark::Bars;
 
 /// What the user sees of the data.
@@ -18,6 +19,8 @@ pub(super) struct View {
     /// What the filter is, and whether it is being typed.
     pub(super) text: String,
     pub(super) typing: bool,
+    /// What it was before it was typed.
+    asked_text: String,
     /// The data as they were when they were stopped.
     pub(super) frozen: Option<Box<Data>>,
     /// Rows of a page, as last drawn.
@@ -33,7 +36,25 @@ pub(super) enum Then {
     Quit,
 }
 
+/// Which counters the agent is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) order: CounterOrder,
+    pub(super) contains: String,
+}
+
 impl View {
+    /// While a filter is typed only what is there is filtered.
+    pub(super) fn asked(&self) -> Asked {
+        let contains = if self.typing { &self.asked_text } else { &self.text };
+        Asked { order: self.sort().order(), contains: contains.clone() }
+    }
+
+    /// What the counters are sorted by.
+    pub(super) fn sort(&self) -> Sort {
+        [Sort::Rate, Sort::Value, Sort::Name][self.order(Pane::Counters)]
+    }
+
     pub(super) fn new(colour: bool, bars: Bars) -> Self {
         Self {
             pane: Pane::Counters,
@@ -41,6 +62,7 @@ impl View {
             orders: [0; Pane::ALL.len()],
             text: String::new(),
             typing: false,
+            asked_text: String::new(),
             frozen: None,
             page: 10,
             colour,
@@ -101,7 +123,10 @@ impl View {
             }
             KeyCode::Char(c @ '1'..='4') => self.pane = Pane::ALL[c as usize - '1' as usize],
             KeyCode::Char('s') => self.orders[self.pane as usize] = self.order(self.pane) + 1,
-            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('/') => {
+                self.typing = true;
+                self.asked_text.clone_from(&self.text);
+            }
             KeyCode::Char('p' | ' ') => {
                 let frozen = self.frozen.take();
                 self.frozen = frozen.is_none().then(|| Box::new(data.clone()));

@@ -166,7 +166,7 @@ fn what_is_wrong_is_said() {
     assert!(!lines[line(&lines, "pc/fast")].contains("/s"), "{lines:#?}");
     let why = "the agent is gone".to_owned();
     data.news = Some(why.clone());
-    let lost = Interruption { why, attempts: 0, retry_in: Duration::from_secs(1) };
+    let lost = Interruption { why, odd: false, attempts: 0, retry_in: Duration::from_secs(1) };
     data.board.apply(&WatchEvent::Interrupted(lost)).unwrap();
     let lines = screen(&data, &mut view(), 80, 24);
     assert!(lines[0].starts_with("the agent is gone"), "{lines:#?}");

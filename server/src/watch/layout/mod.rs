@@ -196,9 +196,24 @@ impl Layout {
         self.labels.position(name)
     }
 
+    /// Where a label is in a key, and what it says there.
+    pub(super) fn label_leaf(&self, label: usize) -> &Leaf {
+        self.labels.leaf(label)
+    }
+
     /// A label's bytes in a key, and the number they are.
     pub(super) fn label_number<'a>(&self, key: &'a [u8], label: usize) -> (&'a [u8], u64) {
         self.labels.number(key, label)
+    }
+
+    /// Whether two keys may have the same labels, by their numbers and texts.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.labels.is_ambiguous()
+    }
+
+    /// The label that tells a key's bytes.
+    pub(super) fn raw_name(&self) -> &str {
+        self.labels.raw_name()
     }
 
     /// Labels that were declared to be names of the host's.

@@ -43,6 +43,7 @@ impl Pass {
         self.pool.give(self.series());
         self.index = HashTable::new();
         (self.segments, self.seen, self.free, self.names) = Default::default();
+        (self.readings, self.alone, self.spelling, self.recalled) = Default::default();
         (self.len, self.paid, self.charged) = (0, 0, 0);
         self.interned = super::Interned::default();
         self.modes = [Mode::Closed; 2];
@@ -51,12 +52,15 @@ impl Pass {
     fn remember(&self, own: &Account) -> Option<Memory> {
         let (keys, value) = (self.index.len(), self.layout.value_bytes());
         let row = self.shape.key_bytes() + value + size_of::<u64>();
-        let live = || {
-            self.segments.iter().flat_map(|segment| {
+        let those = |twins: bool| {
+            self.segments.iter().flat_map(move |segment| {
                 let there = (0..segment.keys.len()).filter(|row| segment.values.is_there(*row));
-                there.map(move |row| (segment, row))
+                let those = there.filter(move |row| segment.keys.is_any_twin(*row) == twins);
+                those.map(move |row| (segment, row))
             })
         };
+        // Who comes first goes by its labels alone when somebody watches again.
+        let live = || those(false).chain(those(true));
         let resets = || {
             live().zip(0..).flat_map(|((segment, row), key)| {
                 MODES.into_iter().flat_map(move |mode| {

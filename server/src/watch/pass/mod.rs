@@ -6,7 +6,9 @@
 //!
 //! Nothing is taken that is not paid for first: a key that finds no memory is left out.
 
+mod finish;
 mod memory;
+mod twins;
 mod wanted;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,6 +18,7 @@ use std::time::SystemTime;
 use hashbrown::HashTable;
 
 use self::memory::Memory;
+use self::twins::Alone;
 pub(in crate::watch) use self::wanted::Wanted;
 
 use crate::host_names::HostName;
@@ -28,13 +31,14 @@ use crate::watch::purse::Purse;
 use crate::watch::removals::Gone;
 use crate::watch::request::CpuMode;
 use crate::watch::segment::{RESET_BYTES, Segment, Shape, nanoseconds};
-use crate::watch::version::Mode;
+use crate::watch::version::{Mode, Reading};
 
 /// What a sweep found.
 pub(in crate::watch) struct Found {
     pub(in crate::watch) sweep: u32,
     pub(in crate::watch) modes: [Mode; 2],
     pub(in crate::watch) names: Arc<[(usize, HostName)]>,
+    pub(in crate::watch) readings: Arc<[Reading]>,
     pub(in crate::watch) segments: Vec<Segment>,
     pub(in crate::watch) gone: Vec<Gone>,
     /// Keys went, and there was no memory to say which.
@@ -89,6 +93,13 @@ pub(in crate::watch) struct Pass {
     names: Vec<(usize, HostName)>,
     /// Names that keys have, each once.
     interned: Interned,
+    readings: Vec<Reading>,
+    /// By reading, as far as there was memory.
+    alone: Vec<Option<Alone>>,
+    /// Room to work in: how a key reads.
+    spelling: String,
+    /// Keys below this index were taken in by the sweep at hand from what was remembered.
+    recalled: u32,
     sweep: u32,
     left_out: u64,
     /// There was no memory for a number that went back.
@@ -133,6 +144,10 @@ impl Pass {
             modes: [Mode::Closed; 2],
             names: Vec::new(),
             interned: Interned::default(),
+            readings: Vec::new(),
+            alone: Vec::new(),
+            spelling: String::new(),
+            recalled: 0,
             sweep: 0,
             left_out: 0,
             short: None,
@@ -152,14 +167,19 @@ impl Pass {
         self.left_out = 0;
         self.short = None;
         self.begin = nanoseconds(begin);
+        self.recalled = 0;
         if let Some(memory) = self.memory.take() {
             self.recall(&memory);
+            self.recalled = u32::try_from(self.len).unwrap_or(u32::MAX);
         }
         for mode in MODES {
             self.turn(mode, wanted.modes[mode.index()]);
         }
         for &name in wanted.names.get(self.names.len()..).unwrap_or_default() {
             self.want_name(name);
+        }
+        for names in wanted.readings.get(self.readings.len()..).unwrap_or_default() {
+            self.want_reading(names);
         }
     }
 
@@ -175,8 +195,9 @@ impl Pass {
     /// What an index takes: its values twice, for they are copied while somebody holds them.
     fn cost(&self) -> usize {
         let open = self.open();
-        let names = self.names.len();
-        self.shape.key_cost(open, names) + 2 * self.shape.value_cost(open) + INDEX_BYTES
+        let (readings, twins) = self.reading_cost();
+        let key = self.shape.key_cost(open, self.names.len(), readings);
+        key + 2 * self.shape.value_cost(open) + INDEX_BYTES + twins
     }
 
     /// Takes or gives back what so many indices take more or less than what is paid.
@@ -332,73 +353,8 @@ impl Pass {
             let (segment, row) = shape.place(*at);
             hasher.hash_one(segments[segment].keys.key(shape, row))
         });
+        self.read(at);
         Some(at)
-    }
-
-    /// Ends the pass. Only after a whole one is a key that was not seen gone.
-    pub(in crate::watch) fn finish(&mut self, complete: bool) -> Found {
-        let (mut gone, mut forgotten, mut left_out) = (Vec::new(), false, None);
-        if complete {
-            if self.layout.whole().is_some() {
-                let whole = std::mem::take(&mut self.whole);
-                self.take(&[], &whole);
-                self.whole = whole;
-            }
-            self.caught_up = true;
-            left_out = Some(self.left_out);
-            if self.seen_now < self.index.len() {
-                (gone, forgotten) = self.drop_unseen();
-            }
-        }
-        Found {
-            sweep: self.sweep,
-            modes: self.modes,
-            names: self.names.as_slice().into(),
-            segments: self.segments.clone(),
-            gone,
-            forgotten,
-            left_out,
-            short: self.short.take(),
-            series: self.series(),
-        }
-    }
-
-    /// The keys that went, and whether there was no memory to say which.
-    fn drop_unseen(&mut self) -> (Vec<Gone>, bool) {
-        let mut ats = Vec::new();
-        let mut index = std::mem::take(&mut self.index);
-        index.retain(|at| {
-            self.saw(*at) || {
-                ats.push(*at);
-                false
-            }
-        });
-        self.index = index;
-        ats.sort_unstable();
-        self.pool.give(ats.len() * self.key_series());
-        let cost = ats.len() * Gone::cost(self.shape.key_bytes(), self.names.len());
-        let told = self.purse.take(cost).is_ok();
-        let mut gone = Vec::with_capacity(if told { ats.len() } else { 0 });
-        for at in ats {
-            let (segment, row) = self.shape.place(at);
-            let Segment { keys, values } = &mut self.segments[segment];
-            if told {
-                let names = (0..self.names.len()).map(|place| keys.name(place, row).cloned());
-                gone.push(Gone {
-                    at,
-                    sweep: self.sweep,
-                    born: keys.born(row),
-                    firsts: MODES.map(|mode| keys.first(mode, row)),
-                    key: keys.key(&self.shape, row).into(),
-                    names: names.collect(),
-                });
-            }
-            let resets = Arc::make_mut(values).clear(&self.shape, row, self.sweep);
-            self.purse.give(resets * RESET_BYTES);
-            self.free.push(at);
-        }
-        self.interned.forget(&self.purse);
-        (gone, !told)
     }
 
     /// How many series it has room for.

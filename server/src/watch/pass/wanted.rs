@@ -15,6 +15,8 @@ pub(in crate::watch) struct Wanted {
     pub(in crate::watch) modes: [bool; 2],
     /// Labels to find names for. Only ever grows while anyone watches.
     pub(in crate::watch) names: Vec<(usize, HostName)>,
+    /// Ways of reading keys, by the places of the names that are shown. Likewise.
+    pub(in crate::watch) readings: Vec<Box<[usize]>>,
 }
 
 impl Pass {

@@ -4,6 +4,7 @@
 //! watch takes to read them. A page depends on the version, the watch's terms and where the page
 //! begins, on nothing else: all who are told the same can share it, or make it once more.
 
+mod first;
 mod step;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::watch::choice::{Choice, Scratch};
 use crate::watch::feed::Feed;
 use crate::watch::message::Wire;
 use crate::watch::page::{Page, Size, Tick};
+use crate::watch::ranking::Before;
 use crate::watch::request::{CpuMode, Terms};
 use crate::watch::version::{Mode, Span, Version};
 
@@ -84,6 +86,18 @@ pub(in crate::watch) struct Telling {
     pub(in crate::watch) left_out: u64,
     /// The version outlives the moment.
     pub(in crate::watch) hold: Option<Arc<Charge>>,
+    /// Only these keys are told of.
+    pub(in crate::watch) first: Option<First>,
+}
+
+/// What a ranking comes to for a watch.
+pub(in crate::watch) struct First {
+    /// Series that it had of keys that are gone, and of those that others push out.
+    pub(in crate::watch) gone: Vec<u64>,
+    pub(in crate::watch) out: Vec<u64>,
+    /// The keys that come first, and whether it has them already.
+    pub(in crate::watch) keys: Vec<(u32, bool)>,
+    pub(in crate::watch) before: Option<Before>,
 }
 
 impl Followed {
@@ -142,7 +156,10 @@ impl Telling {
         let chunk = Chunk { bytes: Vec::new(), next: None, added, removed, left_out };
         let (scratch, work) = (Scratch::default(), 0);
         let step = Step { telling: self, listener, mode, since, page, scratch, work, chunk };
-        step.run(followed)
+        match &self.first {
+            Some(first) => step.run_first(first),
+            None => step.run(followed),
+        }
     }
 
     /// Series that the watch does not follow for want of room, with so many in the last page.

@@ -1,7 +1,9 @@
 //! One page of a telling, as it is made.
 
+use std::time::SystemTime;
+
 use super::{Chunk, Followed, Listener, Place, Telling};
-use crate::watch::choice::{Scratch, Text};
+use crate::watch::choice::{Scratch, Text, raw_text};
 use crate::watch::message::{LossSource, Series};
 use crate::watch::page::Page;
 use crate::watch::request::CpuMode;
@@ -35,8 +37,13 @@ impl Step<'_> {
             Place::Row(at, slot) => self.rows(at, (slot, false), followed),
             Place::New(at, slot) => self.rows(at, (slot, true), followed),
         };
-        self.chunk.next = rest;
         let told = self.chunk.removed - gone;
+        self.finish(rest, told)
+    }
+
+    /// Puts down what a page has come to. `told`: series of a map that is gone.
+    pub(super) fn finish(mut self, rest: Option<Place>, told: usize) -> Chunk {
+        self.chunk.next = rest;
         match &self.telling.news {
             Some((span, tick)) if rest.is_some() => self.page.batch(tick, span, None),
             Some((span, tick)) => {
@@ -60,6 +67,14 @@ impl Step<'_> {
     /// Enough for one page: there may be little to tell of many keys.
     fn is_full(&self) -> bool {
         self.page.is_full() || self.work >= self.listener.size.numbers
+    }
+
+    /// Finds the slots that are taken of a key, and how many they are.
+    pub(super) fn slots(&mut self, row: Row<'_>) -> usize {
+        let Listener { choice, terms, feed, .. } = self.listener;
+        let version = &self.telling.version;
+        let subject = row.subject(&version.shape);
+        choice.slots(terms, &feed.layout, &version.names, subject, &mut self.scratch)
     }
 
     /// Since when a key is there for this mode.
@@ -149,10 +164,10 @@ impl Step<'_> {
     fn admit(&mut self, row: Row<'_>, slots: usize, followed: &mut Followed) -> bool {
         let Listener { series, room, feed, choice, size, .. } = self.listener;
         let version = &self.telling.version;
+        let subject = row.subject(&version.shape);
+        let labels = choice.announced_bytes(&feed.layout, version, subject);
         let fits = series - self.chunk.removed + self.chunk.added + slots <= room
-            && choice.labels_bytes(&feed.layout, row.subject(&version.shape))
-                + feed.layout.longest_number()
-                <= size.labels;
+            && labels + feed.layout.longest_number() <= size.labels;
         if fits {
             self.chunk.added += slots;
             followed.add(row.at);
@@ -184,15 +199,17 @@ impl Step<'_> {
     }
 
     /// What a watch is told of a key from a slot on. Where to go on, if it does not all fit.
-    fn row(&mut self, row: Row<'_>, from: usize, known: bool) -> Option<Place> {
-        let Telling { version, cursor, full, .. } = self.telling;
+    pub(super) fn row(&mut self, row: Row<'_>, from: usize, known: bool) -> Option<Place> {
+        let Telling { version, cursor, full, first: ranked, .. } = self.telling;
         let Listener { choice, feed, .. } = self.listener;
         let first = row.keys.first(self.mode, row.place);
         let slots = self.scratch.take_slots();
         let mut labels = Vec::new();
         let mut texts = String::new();
+        let mut raw = None;
         if !known {
             let subject = row.subject(&version.shape);
+            raw = choice.is_twin(version, subject).then(|| raw_text(subject.key));
             labels = choice.labels(&feed.layout, &version.names, subject, &mut texts);
         }
         let mut next = None;
@@ -206,7 +223,10 @@ impl Step<'_> {
             let reset = row.values.reset(self.mode, &version.shape, row.place, slot);
             if !known {
                 let start = reset.map_or(row.keys.start(row.place), |reset| reset.start);
-                self.announce((reference, slot), start, &labels, &texts);
+                let before = ranked.as_ref().and_then(|it| it.before.as_ref());
+                let before = before.and_then(|it| it.number(&feed.layout, self.mode, &row, slot));
+                let since = (start, before);
+                self.announce((reference, slot), since, &labels, (&texts, raw.as_deref()));
             } else if let Some(reset) = reset.filter(|reset| reset.at > *cursor) {
                 self.page.reset(reference, reset.start);
             }
@@ -223,14 +243,14 @@ impl Step<'_> {
     fn announce(
         &mut self,
         (reference, slot): (u64, usize),
-        start: u64,
+        (start, before): (u64, Option<(u64, SystemTime)>),
         labels: &[Text],
-        texts: &str,
+        (texts, raw): (&str, Option<&str>),
     ) {
         let Listener { feed, .. } = self.listener;
         let (number, cpu) = feed.layout.slot(self.mode, slot);
         let cpu = cpu.map(|cpu| cpu.to_string());
-        let labels = Text::shown(&feed.layout, labels, texts, cpu.as_deref());
+        let labels = Text::shown(&feed.layout, labels, texts, raw, cpu.as_deref());
         let bounds: Vec<u64> = number.bounds().collect();
         self.page.series(Series {
             reference,
@@ -243,6 +263,7 @@ impl Step<'_> {
             start_time: time(start),
             signed: number.signed,
             bounds: &bounds,
+            before,
         });
     }
 

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::name::MapName;
-use bpfgate_proto::value::Schema;
+use bpfgate_proto::value::{Comparison, Condition, Schema};
 use tokio::sync::watch;
 
 use super::said::Scribe;
 use crate::host_names::HostName;
 use crate::ledger::{Account, CallerKey, Ledger};
 use crate::watch::{
-    CounterSource, CounterSpec, Hub, KeyLife, Selector, Sources, WatchError, WatchLimits,
-    WatchRequest, Watcher,
+    CounterSource, CounterSpec, Hub, KeyLife, LabelMatcher, Selector, Sources, WatchError,
+    WatchLimits, WatchRequest, Watcher,
 };
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -284,6 +284,13 @@ pub(super) fn hub_of(limits: WatchLimits, memory: u64) -> (FakeHub, Arc<FakeSour
     let hub = Hub::new(sources.clone(), Arc::new(Scribe), limits, &ledger);
     let account = ledger.caller(CallerKey::Uid(1000)).connection();
     (FakeHub { hub, ledger, account }, sources)
+}
+
+/// A condition on a label: that it is one of these values, or none of them.
+pub(super) fn matcher(label: &str, is: bool, values: Vec<String>) -> LabelMatcher {
+    let comparison = if is { Comparison::In } else { Comparison::NotIn };
+    let condition = Condition::new(comparison, values, Vec::new(), &[]).unwrap();
+    LabelMatcher { label: label.to_owned(), condition }
 }
 
 /// All of the matching maps, once a second.

@@ -85,6 +85,11 @@ impl Fold {
                 }
                 false
             }
+            RemovedReason::NotTop => {
+                // They may come back.
+                self.ever.retain(|reference| !removed.refs.contains(reference));
+                false
+            }
             RemovedReason::Deleted | RemovedReason::Evicted => {
                 assert!(!removed.refs.is_empty());
                 false
@@ -94,7 +99,9 @@ impl Fold {
             let series = self.series.remove(reference).expect("a known series goes");
             assert_eq!(series.map, removed.map);
             self.values.retain(|(known, _), _| known != reference);
-            self.starts.insert(name(&series), series.start_time);
+            if removed.reason != RemovedReason::NotTop {
+                self.starts.insert(name(&series), series.start_time);
+            }
         }
         if all {
             self.starts.retain(|name, _| !name.starts_with(&format!("{}{{", removed.map)));

@@ -1,7 +1,9 @@
 //! The hub over maps that a test makes up, in tokio's paused time.
 
+mod conditions;
 mod conflation;
 mod fake;
+mod first;
 mod fold;
 mod layout;
 mod lifecycle;
@@ -11,3 +13,4 @@ mod model;
 mod protocol;
 mod said;
 mod sharing;
+mod twins;

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fake::{Entries, FakeHub, FakeMap, FakeSources, Fault, all_of, hub};
+use super::fake::{Entries, FakeHub, FakeMap, FakeSources, Fault, all_of, hub, matcher};
 use super::fold::{Fold, Totals};
 use super::said::{Said, said};
 use crate::watch::{
-    CounterKind, CounterSpec, CpuMode, LabelMatcher, MatchOp, RemovedReason, Selector, WatchLimits,
-    WatchRequest, Watcher,
+    CounterKind, CounterSpec, CpuMode, RemovedReason, Selector, WatchLimits, WatchRequest, Watcher,
 };
 
 const CPUS: usize = 3;
@@ -64,17 +63,12 @@ impl Client {
         }
         if random.one_in(3) {
             let values = (0..KEYS / 2).map(text).collect();
-            let op = if random.one_in(2) { MatchOp::In } else { MatchOp::NotIn };
-            selector.labels.push(LabelMatcher { label: "key".into(), op, values });
+            selector.labels.push(matcher("key", random.one_in(2), values));
         }
         if random.one_in(3) {
             // What both take comes once.
             let map = ["h", "p", "*"][random.below(3)].parse().unwrap();
-            let labels = vec![LabelMatcher {
-                label: "key".into(),
-                op: MatchOp::In,
-                values: (0..=random.key()).map(text).collect(),
-            }];
+            let labels = vec![matcher("key", true, (0..=random.key()).map(text).collect())];
             request.selectors.push(Selector { map, labels, fields: Vec::new() });
         }
         let watcher = hub.watch(request.clone());
@@ -104,8 +98,7 @@ impl Client {
         }
         for (key, value) in entries {
             let key = text(u32::from_ne_bytes(key.as_slice().try_into().unwrap()));
-            if !selector.labels.iter().all(|it| it.values.contains(&key) == (it.op == MatchOp::In))
-            {
+            if !selector.labels.iter().all(|it| it.condition.takes(&[&key])) {
                 continue;
             }
             let words: Vec<u64> =

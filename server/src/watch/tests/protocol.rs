@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::fake::{FakeMap, Fault, all_of, hub};
+use super::fake::{FakeMap, Fault, all_of, hub, matcher};
 use super::fold::Fold;
 use crate::watch::{
-    CounterKind, CounterSpec, CpuMode, KeyLife, LabelMatcher, LossSource, MatchOp, RemovedReason,
-    WatchError, WatchLimits, WatchMode,
+    CounterKind, CounterSpec, CpuMode, KeyLife, LossSource, RemovedReason, WatchError, WatchLimits,
+    WatchMode,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,8 +80,7 @@ async fn per_cpu_values_are_added_or_told_apart() {
     }
     assert_eq!(fold_each.until_batch(&mut each).await.values, [5]);
 
-    let values = ["1".to_owned()].into();
-    request.selectors[0].labels.push(LabelMatcher { label: "cpu".into(), op: MatchOp::In, values });
+    request.selectors[0].labels.push(matcher("cpu", true, vec!["1".to_owned()]));
     let mut one = hub.watch(request).unwrap();
     assert_eq!(Fold::until_sync(&mut one).await.numbers(), [5, 20]);
 }
@@ -150,15 +149,13 @@ async fn selectors_choose_by_label_and_field() {
     let (hub, sources) = hub(WatchLimits::default());
     let map = sources.add(FakeMap { value_size: 24, ..FakeMap::hash("m") });
     (0..4).for_each(|key| map.set(key, &[u64::from(key), 10, 20]));
-    let matcher = |op, values: &[&str]| LabelMatcher {
-        label: "key".into(),
-        op,
-        values: values.iter().map(|it| (*it).to_owned()).collect(),
+    let matcher = |is, values: &[&str]| {
+        matcher("key", is, values.iter().map(|it| (*it).to_owned()).collect())
     };
     let mut request = all_of("m");
     request.selectors[0].labels = vec![
-        matcher(MatchOp::NotIn, &["hex:00000000"]),
-        matcher(MatchOp::In, &["hex:00000000", "hex:01000000", "hex:03000000"]),
+        matcher(false, &["hex:00000000"]),
+        matcher(true, &["hex:00000000", "hex:01000000", "hex:03000000"]),
     ];
     request.selectors[0].fields = vec!["0".into(), "2".into()];
     let mut watch = hub.watch(request.clone()).unwrap();
@@ -166,7 +163,7 @@ async fn selectors_choose_by_label_and_field() {
 
     // A second selector that takes some of the same series: each still comes once.
     let mut wider = all_of("?").selectors.remove(0);
-    wider.labels = vec![matcher(MatchOp::In, &["hex:03000000"])];
+    wider.labels = vec![matcher(true, &["hex:03000000"])];
     request.selectors.push(wider);
     let mut watch = hub.watch(request).unwrap();
     let mut fold = Fold::until_sync(&mut watch).await;

@@ -39,6 +39,7 @@ pub(super) struct Series {
     pub(super) start_time: SystemTime,
     pub(super) signed: bool,
     pub(super) bounds: Vec<u64>,
+    pub(super) before: Option<(u64, SystemTime)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -149,6 +150,7 @@ impl From<&Message<'_>> for Said {
                 start_time: it.start_time,
                 signed: it.signed,
                 bounds: it.bounds.to_vec(),
+                before: it.before,
             }),
             Message::Batch(it) => Self::Batch(Batch {
                 map: it.map.clone(),

@@ -47,7 +47,10 @@ fn records_are_lines_of_their_fields() {
     let is_true = |line: &[&str]| line[5] == "true" && line[6].ends_with("/true");
     assert!(lines[1..].iter().all(|line| is_true(line) && line[7] == "true"), "{text}");
 
-    let mut json = watch(&agent, "-o jsonl watch events ex/events --filter comm=true --count 1");
+    let mut json = watch(
+        &agent,
+        "-o jsonl watch events ex/events --filter comm=t*|none --filter pid>0 --count 1",
+    );
     exec_until_over(&mut json, "true");
     let json = json.wait_with_output().unwrap();
     let line: Value = serde_json::from_slice(&json.stdout).unwrap();

@@ -77,7 +77,7 @@ async fn records_without_a_type_have_no_fields() {
     let code = Code::FailedPrecondition;
     let typed = EventOptions { typed: true, ..EventOptions::default() };
     refuses(&client, "ring", typed, code, &["ring", "records"]).await;
-    let filter = |_| EventFilter { field: "pid".into(), value: "1".into() };
+    let filter = |_| EventFilter::is("pid", "1");
     let filters = |count| (0..count).map(filter).collect();
     let one = EventOptions { filters: filters(1), ..EventOptions::default() };
     refuses(&client, "ring", one, code, &["ring", "records"]).await;

@@ -48,7 +48,7 @@ async fn every_exec_is_seen_with_its_process() {
         assert!(value["filename"].as_str().unwrap().ends_with(&format!("/{name}")), "{value}");
     }
 
-    let filter = EventFilter { field: "comm".into(), value: "false".into() };
+    let filter = EventFilter::is("comm", "false");
     let options = EventOptions { filters: vec![filter], typed: true, ..EventOptions::default() };
     let mut only = client.maps().watch_events("exec-events/events", options).await.unwrap();
     let child = |name| Command::new(name).spawn().unwrap().wait().unwrap();

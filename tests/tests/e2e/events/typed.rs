@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{EVENT, PERF, RING, Script, Stage};
 
 fn filter(field: &str, value: &str) -> EventFilter {
-    EventFilter { field: field.to_owned(), value: value.to_owned() }
+    EventFilter::is(field, value)
 }
 
 fn of_type(name: &str) -> EventOptions {

@@ -52,17 +52,11 @@ pub(super) fn labels(
     board: &Board,
     selectors: &[CounterSelector],
     resolve: &[LabelResolution],
-    names: bool,
 ) -> Vec<String> {
     let view = board.view();
     if view.is_empty() {
         let conditions = selectors.iter().any(|selector| !selector.labels.is_empty());
-        let by_name = !names && resolve.is_empty();
-        let hint = if by_name { "; by name labels are known with --names" } else { "" };
-        return conditions
-            .then(|| format!("no key has such labels yet{hint}"))
-            .into_iter()
-            .collect();
+        return conditions.then(|| "no key has such labels yet".to_owned()).into_iter().collect();
     }
     let missing = |asked: &&LabelResolution| {
         !view.counters().any(|counter| counter.key().label(&asked.label).is_some())

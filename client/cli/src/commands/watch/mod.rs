@@ -13,7 +13,7 @@ use crate::context::Context;
 
 pub(crate) use absent::maps as say_absent_maps;
 pub(crate) use counters::everything;
-pub(crate) use news::news;
+pub(crate) use news::News;
 
 pub(super) async fn run(context: &Context, command: WatchCommand) -> Answer {
     match command {

@@ -1,19 +1,49 @@
 //! What people should know of besides the numbers, in words.
 
-use bpfgate_client::WatchEvent;
 use bpfgate_client::v1::WatchLoss;
 use bpfgate_client::v1::watch_loss::Source;
+use bpfgate_client::{Change, WatchEvent};
 
-/// What people should know of besides the numbers.
-pub(crate) fn news(event: &WatchEvent) -> Option<String> {
-    match event {
-        WatchEvent::Loss(loss) => Some(loss_text(loss)),
-        WatchEvent::Interrupted(gap) => {
-            // What is cut off on a terminal is the end.
-            Some(format!("trying again in {:.1?}: {}", gap.retry_in, gap.why))
+/// What people should know of besides the numbers, each thing once.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The watch begins anew though the agent was never away.
+    odd: bool,
+    /// It was told that keys read the same.
+    twins: bool,
+}
+
+impl News {
+    /// What an event is news of.
+    pub(crate) fn of(&mut self, event: &WatchEvent) -> Option<String> {
+        match event {
+            WatchEvent::Loss(loss) => Some(loss_text(loss)),
+            WatchEvent::Interrupted(gap) if gap.odd => {
+                self.odd = true;
+                let first = gap.attempts == 0;
+                first.then(|| {
+                    format!("the agent contradicts itself, so the watch begins again: {}", gap.why)
+                })
+            }
+            WatchEvent::Interrupted(gap) => {
+                self.odd = false;
+                // What is cut off on a terminal is the end.
+                Some(format!("trying again in {:.1?}: {}", gap.retry_in, gap.why))
+            }
+            WatchEvent::Resumed(_) if std::mem::take(&mut self.odd) => None,
+            WatchEvent::Resumed(_) => Some("the agent is back; the watch goes on".to_owned()),
+            WatchEvent::Series(_)
+            | WatchEvent::Batch(_)
+            | WatchEvent::Removed(_)
+            | WatchEvent::Reset(_)
+            | WatchEvent::Sync(_) => None,
         }
-        WatchEvent::Resumed(_) => Some("the agent is back; the watch goes on".to_owned()),
-        _ => None,
+    }
+
+    /// What a change to the view is news of.
+    pub(crate) fn of_change(&mut self, change: &Change) -> Option<String> {
+        let first = matches!(change, Change::Twin(_)) && !std::mem::replace(&mut self.twins, true);
+        first.then(|| "some keys read the same and stand in several rows".to_owned())
     }
 }
 

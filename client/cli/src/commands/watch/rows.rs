@@ -11,26 +11,68 @@ use crate::human;
 use crate::live;
 use crate::render::{Cell, Column, Format, left, right};
 
-/// People want the key in one piece, programs want its parts. A snapshot has no rates.
-pub(super) fn columns(format: Format, once: bool) -> Vec<Column> {
-    let start = [left("time"), left("map")];
-    let key = left(if format == Format::Table { "key" } else { "labels" });
-    // Counters grow: the first ones do not tell how wide.
-    let room = if once { 0 } else { 15 };
-    let value = [left("field"), right("value").at_least(room)];
-    let rate = (!once).then(|| right("rate").at_least(10));
-    let kind = (format != Format::Table)
-        .then(|| [left("kind"), left("unit"), left("start_time"), left("buckets")]);
-    let all = start.into_iter().chain([key]).chain(value).chain(rate);
-    all.chain(kind.into_iter().flatten()).collect()
+/// Which columns there are. People want the key in one piece, programs want its parts.
+#[derive(Debug, Clone)]
+pub(super) struct Form {
+    pub(super) format: Format,
+    /// A snapshot by one sweep has no rates.
+    pub(super) rates: bool,
+    /// More rows come, which may be wider.
+    pub(super) grows: bool,
+    /// Labels that have a column each, in the place of one for all.
+    pub(super) wide: Option<Vec<String>>,
 }
 
-pub(super) fn cells(
-    format: Format,
-    once: bool,
-    row: &Row<'_>,
-    read_end: Option<SystemTime>,
-) -> Vec<Cell> {
+/// What a label's column cannot be called.
+const TAKEN: [&str; 9] =
+    ["time", "map", "field", "value", "rate", "kind", "unit", "start_time", "buckets"];
+
+impl Form {
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let start = [left("time"), left("map")];
+        let key = || vec![left(if self.format == Format::Table { "key" } else { "labels" })];
+        let label = |label: &String| {
+            let taken = TAKEN.contains(&label.as_str());
+            left(if taken { format!("label.{label}") } else { label.clone() })
+        };
+        let keys = self.wide.as_ref().map_or_else(key, |it| it.iter().map(label).collect());
+        // Counters grow: the first ones do not tell how wide.
+        let room = if self.grows { 15 } else { 0 };
+        let value = [left("field"), right("value").at_least(room)];
+        let rate = self.rates.then(|| right("rate").at_least(10));
+        let kind = (self.format != Format::Table)
+            .then(|| [left("kind"), left("unit"), left("start_time"), left("buckets")]);
+        let all = start.into_iter().chain(keys).chain(value).chain(rate);
+        all.chain(kind.into_iter().flatten()).collect()
+    }
+
+    /// A label of the row that has no column.
+    pub(super) fn missing<'r>(&self, row: &Row<'r>) -> Option<&'r str> {
+        let wide = self.wide.as_ref()?;
+        let mut labels = row.counter.key().labels.iter().map(|(name, _)| name.as_str());
+        labels.find(|label| !wide.iter().any(|known| known == label))
+    }
+
+    pub(super) fn cells(&self, row: &Row<'_>, read_end: Option<SystemTime>) -> Vec<Cell> {
+        cells(self, row, read_end)
+    }
+}
+
+/// The labels of these rows, in the order in which they come.
+pub(super) fn labels<'b>(rows: impl Iterator<Item = Row<'b>>) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::new();
+    for row in rows {
+        for (name, _) in &row.counter.key().labels {
+            if !labels.contains(name) {
+                labels.push(name.clone());
+            }
+        }
+    }
+    labels
+}
+
+fn cells(form: &Form, row: &Row<'_>, read_end: Option<SystemTime>) -> Vec<Cell> {
+    let (format, rates) = (form.format, form.rates);
     let (series, key) = (row.counter.series(), row.counter.key());
     let field = Cell::Text(key.field.clone());
     let map = Cell::Text(key.map.clone());
@@ -44,18 +86,27 @@ pub(super) fn cells(
             Cell::Text(live::value(row)),
         ];
         let rate = row.counter.rate().map(|rate| Cell::Text(human::rate(rate, &series.unit)));
-        let rate = (!once).then(|| rate.unwrap_or(Cell::Missing));
+        let rate = rates.then(|| rate.unwrap_or(Cell::Missing));
         return start.into_iter().chain(rate).collect();
     }
-    let labels = Cell::Labels(key.labels.iter().cloned().collect());
+    let labels = match &form.wide {
+        None => vec![Cell::Labels(key.labels.iter().cloned().collect())],
+        Some(wide) => {
+            let cell = |label: &String| {
+                let value = key.label(label);
+                value.map_or(Cell::Missing, |value| Cell::Text(value.to_owned()))
+            };
+            wide.iter().map(cell).collect()
+        }
+    };
     // Exact, as 64-bit numbers in JSON are only as text.
     let value = Cell::Text(row.counter.value().to_string());
-    let start = [Cell::Time(read_end), map, labels, field, value];
+    let start = [Cell::Time(read_end), map].into_iter().chain(labels).chain([field, value]);
     let rate = row.counter.rate().map_or(Cell::Missing, |rate| Cell::Json(rate.into()));
     let kind = Cell::Text(counter_kind(series.kind()).to_owned());
     let unit = Cell::Text(series.unit.clone());
     let rest = [kind, unit, Cell::Time(series.start_time), buckets(row)];
-    start.into_iter().chain((!once).then_some(rate)).chain(rest).collect()
+    start.chain(rates.then_some(rate)).chain(rest).collect()
 }
 
 /// What stands under a histogram in a table of what there is: a line for each slot that has

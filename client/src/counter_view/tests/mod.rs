@@ -1,5 +1,7 @@
 //! One rule a test. The random histories are in `super::model`.
 
+mod announced;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bpfgate_proto::v1::series_removed::Reason;
@@ -46,7 +48,7 @@ pub(super) fn sweep(number: u64, values: &[(u64, u64)]) -> CounterBatch {
 
 pub(super) fn interrupted() -> WatchEvent {
     let why = "gone".to_owned();
-    WatchEvent::Interrupted(Interruption { why, attempts: 0, retry_in: Duration::ZERO })
+    WatchEvent::Interrupted(Interruption { why, odd: false, attempts: 0, retry_in: Duration::ZERO })
 }
 
 const SYNC: WatchEvent = WatchEvent::Sync(WatchSync { series: 0 });

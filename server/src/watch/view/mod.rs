@@ -1,27 +1,31 @@
-//! What one watch takes of one map, and how far it has been told.
+//! What one watch takes of one map, and how far it has been told. [`first`] is for one that takes the
+//! keys that come first.
+
+mod first;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::choice::Choice;
-use super::error::WatchError;
-use super::feed::{Feed, State, Subscriber};
-use super::message::{RemovedReason, Wire};
-use super::page::{Page, Size, Tick};
-use super::parcel::{Bytes, Parcel, ParcelKey};
-use super::request::Granted;
-use super::telling::{Followed, Listener, Telling};
-use super::told::Told;
-use super::version::Span;
+use self::first::Firsts;
 use crate::ledger::{Account, Charge};
+use crate::watch::choice::Choice;
+use crate::watch::error::WatchError;
+use crate::watch::feed::{Feed, State, Subscriber};
+use crate::watch::message::{RemovedReason, Wire};
+use crate::watch::page::{Page, Size, Tick};
+use crate::watch::parcel::{Bytes, Parcel, ParcelKey};
+use crate::watch::request::Granted;
+use crate::watch::telling::{Followed, Listener, Telling};
+use crate::watch::told::Told;
+use crate::watch::version::Span;
 
 /// A watch's place in one map.
-pub(super) struct View {
-    pub(super) feed: Arc<Feed>,
+pub(in crate::watch) struct View {
+    pub(in crate::watch) feed: Arc<Feed>,
     subscriber: Arc<Subscriber>,
     /// Sync waits for its first delivery.
-    pub(super) initial: bool,
+    pub(in crate::watch) initial: bool,
     choice: Choice,
     joined: Instant,
     /// The last sweep that was delivered; 0 before the first, or to begin anew.
@@ -38,6 +42,8 @@ pub(super) struct View {
     /// Series left out, as last reported.
     left_out: u64,
     telling: Option<Telling>,
+    /// Of a watch that takes the keys that come first.
+    first: Firsts,
     /// For all this.
     _charge: Charge,
     /// For the list of what is followed, where that is not all.
@@ -46,7 +52,7 @@ pub(super) struct View {
 
 /// What came of asking for news.
 #[derive(Debug)]
-pub(super) enum Delivery {
+pub(in crate::watch) enum Delivery {
     /// Nothing new.
     Nothing,
     /// This, and the rest when asked again.
@@ -58,25 +64,25 @@ pub(super) enum Delivery {
 }
 
 /// How many series a watch follows, over all its maps.
-pub(super) struct Following {
-    pub(super) series: usize,
-    pub(super) max: usize,
+pub(in crate::watch) struct Following {
+    pub(in crate::watch) series: usize,
+    pub(in crate::watch) max: usize,
 }
 
 /// Who asks.
 #[derive(Clone, Copy)]
-pub(super) struct Asking<'a> {
-    pub(super) granted: &'a Arc<Granted>,
-    pub(super) wire: &'a dyn Wire,
-    pub(super) size: Size,
-    pub(super) account: &'a Account,
+pub(in crate::watch) struct Asking<'a> {
+    pub(in crate::watch) granted: &'a Arc<Granted>,
+    pub(in crate::watch) wire: &'a dyn Wire,
+    pub(in crate::watch) size: Size,
+    pub(in crate::watch) account: &'a Account,
 }
 
 impl View {
     /// What one takes beside its choice.
-    pub(super) const COST: usize = 1024;
+    pub(in crate::watch) const COST: usize = 1024;
 
-    pub(super) fn new(
+    pub(in crate::watch) fn new(
         feed: Arc<Feed>,
         subscriber: Arc<Subscriber>,
         choice: Choice,
@@ -97,22 +103,26 @@ impl View {
             series: 0,
             left_out: 0,
             telling: None,
+            first: Firsts::default(),
             listed: charge.account().empty(),
             _charge: charge,
         }
     }
 
     /// Something was told in part.
-    pub(super) fn is_open(&self) -> bool {
-        self.telling.is_some()
+    pub(in crate::watch) fn is_open(&self) -> bool {
+        self.telling.is_some() || self.first.is_ranking()
     }
 
     /// The next page of what is new since the last time.
-    pub(super) fn deliver(
+    pub(in crate::watch) fn deliver(
         &mut self,
         asking: Asking<'_>,
         following: &mut Following,
     ) -> Result<Delivery, WatchError> {
+        if let Some(ranked) = asking.granted.terms.ranked {
+            return self.deliver_first(ranked, asking, following);
+        }
         // What a page takes at most, before anything is begun.
         let mut charge = None;
         if self.telling.is_none() {
@@ -138,8 +148,17 @@ impl View {
             let (cursor, known, left_out) = (self.cursor, self.known, 0);
             // From now on it need not be kept for this watch what went before.
             self.subscriber.given(version.sweep);
-            self.telling =
-                Some(Telling { version, news, cursor, known, full, place, left_out, hold });
+            self.telling = Some(Telling {
+                version,
+                news,
+                cursor,
+                known,
+                full,
+                place,
+                left_out,
+                hold,
+                first: None,
+            });
         }
         let charge = match charge {
             Some(charge) => charge,
@@ -253,7 +272,7 @@ impl View {
         // A snapshot from before the watch will do while it is no older than the interval.
         let first = || {
             span.begun + self.subscriber.interval >= self.joined
-                && state.version.has(self.subscriber.mode, self.choice.places())
+                && self.choice.is_known_to(&state.version, self.subscriber.mode)
         };
         let tick = Tick {
             number: tier.number,
