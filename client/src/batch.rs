@@ -41,8 +41,9 @@ impl Maps {
     ) -> Result<v1::LookupBatchResponse, Error> {
         let call = self.client.call("LookupBatch");
         let (keys, typed_keys) = keys.into_fields();
-        let (map, cpu) = (map.to_owned(), cpu.into());
-        let request = call.request(v1::LookupBatchRequest { map, keys, typed_keys, cpu, typed });
+        let (map, cpu, wide_sums) = (map.to_owned(), cpu.into(), self.wide_sums);
+        let request = v1::LookupBatchRequest { map, keys, typed_keys, cpu, typed, wide_sums };
+        let request = call.request(request);
         call.answer(self.rpc().lookup_batch(request).await)
     }
 

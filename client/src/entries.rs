@@ -31,11 +31,14 @@ pub struct IterateOptions {
     pub batch_entries: u32,
     /// Entries by the map's schema instead of bytes: [`Chunk::typed`].
     pub typed: bool,
+    /// Take sums that are laid out as [`crate::Layout::sum`] has them, and not as one CPU's value.
+    /// Without this such a map is refused, unless entries are typed.
+    pub wide_sums: bool,
 }
 
 impl IterateOptions {
     pub(crate) fn into_request(self, map: &str) -> v1::IterateRequest {
-        let Self { parts, cpu, limit, resume_token, batch_entries, typed } = self;
+        let Self { parts, cpu, limit, resume_token, batch_entries, typed, wide_sums } = self;
         v1::IterateRequest {
             map: map.to_owned(),
             parts: parts.into(),
@@ -44,6 +47,7 @@ impl IterateOptions {
             resume_token,
             batch_entries,
             typed,
+            wide_sums,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{CpuMode, UpdateMode};
 pub struct Maps {
     pub(crate) client: Client,
     unlocked: bool,
+    pub(crate) wide_sums: bool,
 }
 
 /// Which maps [`Maps::list`] lists: those that fit all of it. The default fits all maps.
@@ -38,7 +39,7 @@ pub struct MapFilter {
 
 impl Maps {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, unlocked: false }
+        Self { client, unlocked: false, wide_sums: false }
     }
 
     /// The same calls, but leaving the spin lock in a value alone: faster, and a value may be half
@@ -46,6 +47,13 @@ impl Maps {
     #[must_use]
     pub fn unlocked(&self) -> Self {
         Self { unlocked: true, ..self.clone() }
+    }
+
+    /// The same calls, but with [`CpuMode::Sum`] taking bytes as [`crate::Layout::sum`] reads them
+    /// where sums need more room than one CPU's value has. Otherwise such lookups are refused.
+    #[must_use]
+    pub fn wide_sums(&self) -> Self {
+        Self { wide_sums: true, ..self.clone() }
     }
 
     /// Makes a map that the agent owns.
@@ -130,6 +138,7 @@ impl Maps {
             cpu: cpu.into(),
             typed,
             unlocked: self.unlocked,
+            wide_sums: self.wide_sums,
         });
         call.answer(self.rpc().lookup(request).await)
     }
@@ -201,6 +210,7 @@ impl Maps {
             cpu: cpu.into(),
             typed,
             unlocked: self.unlocked,
+            wide_sums: self.wide_sums,
         });
         call.answer(self.rpc().lookup_and_delete(request).await)
     }

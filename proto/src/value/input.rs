@@ -3,8 +3,9 @@
 use serde_json::Value as Json;
 
 use super::error::{Problem, candidates, shorten};
+use super::names::Names;
 use super::number::{Range, Whole, describe};
-use super::scalar::{Meaning, Names, Scalar};
+use super::scalar::{Meaning, Scalar};
 
 /// The scalar's bytes, and which of their bits are its own.
 pub(super) fn scalar_bytes(scalar: &Scalar, json: &Json) -> Result<(Vec<u8>, Vec<u8>), Problem> {

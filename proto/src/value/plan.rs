@@ -4,13 +4,12 @@ use std::sync::OnceLock;
 
 use super::bounds::{self, Bounds};
 use super::compile;
-use super::error::{NotSummable, PlanError};
+use super::error::PlanError;
 use super::form::Name;
 use super::leaf::{self, Leaf};
 use super::scalar::{Load, Meaning, Scalar};
 use super::schema::{ByteOrder, Type};
 use super::script::Script;
-use super::sum::Run;
 use super::wire::MAX_NODES;
 
 /// Compiled once per type: what turns its bytes into JSON, text and numbers, and back.
@@ -24,7 +23,6 @@ pub struct Plan {
     leaves: OnceLock<Vec<Leaf>>,
     bounds: OnceLock<Bounds>,
     pub(super) script: OnceLock<Script>,
-    pub(super) runs: OnceLock<Result<Vec<Run>, NotSummable>>,
 }
 
 /// One part of the type.
@@ -79,8 +77,8 @@ impl Plan {
     }
 
     pub(super) fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
-        let (leaves, bounds, script, runs) = Default::default();
-        Self { size, steps, values, leaves, bounds, script, runs }
+        let (leaves, bounds, script) = Default::default();
+        Self { size, steps, values, leaves, bounds, script }
     }
 
     /// In bytes.

@@ -15,6 +15,7 @@ use super::mapped::Shared;
 use super::pins::Pins;
 use super::room::Room;
 use super::schemas::Meaning;
+use super::together::Together;
 use crate::broker::MapRequest;
 use crate::host_names::HostName;
 use crate::sys;
@@ -65,8 +66,8 @@ pub struct Map {
     about: About,
     key_plan: Option<Arc<Plan>>,
     value_plan: Option<Arc<Plan>>,
-    /// Adds per-CPU values, by words where nothing is known of them.
-    sum_plan: Arc<Plan>,
+    /// Of a per-CPU map.
+    together: Option<Together>,
     created_at: SystemTime,
     capabilities: Capabilities,
     shared: Shared,
@@ -84,7 +85,7 @@ impl Map {
         meaning: Meaning,
         mut room: Room,
     ) -> Self {
-        let Meaning { schema, key, value, charges } = meaning;
+        let Meaning { schema, key, value, together, charges } = meaning;
         room.own.extend(charges);
         let about = About { schema, ..about };
         let value_size = sys.info().value_size as usize;
@@ -92,7 +93,8 @@ impl Map {
         let fitting = |plan: Option<Arc<Plan>>, size| plan.filter(|plan| plan.size() == size);
         let key_plan = fitting(key, sys.key_len());
         let value_plan = fitting(value, value_size);
-        let sum_plan = value_plan.clone().unwrap_or_else(|| Arc::new(Plan::opaque(value_size)));
+        let bytes = |cpus| Together::of_bytes(value_size, cpus);
+        let together = together.or_else(|| sys.cpus().map(bytes));
         let text = match &identity {
             Identity::Owned { name, .. } => name.to_string(),
             Identity::Adopted(reference) => reference.clone(),
@@ -109,7 +111,7 @@ impl Map {
             about,
             key_plan,
             value_plan,
-            sum_plan,
+            together,
             created_at,
             capabilities,
             shared: Shared::default(),
@@ -174,9 +176,8 @@ impl Map {
         self.value_plan.as_deref()
     }
 
-    /// Adds the values of all CPUs.
-    pub(super) fn sum_plan(&self) -> &Plan {
-        &self.sum_plan
+    pub(super) fn together(&self) -> Option<&Together> {
+        self.together.as_ref()
     }
 
     /// When the agent made or opened it.

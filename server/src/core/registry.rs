@@ -165,6 +165,7 @@ impl Registry {
             Some(blob) => Meaning::of_btf(&blob, &sys, account)?,
             None => Meaning::default(),
         };
+        let meaning = meaning.with_sums(&sys, account)?;
         let room = Room { _seat: seat, kernel: self.kernel_memory.empty(), own: Vec::new() };
         let identity = Identity::Adopted(reference.to_string());
         Ok(Arc::new(Map::new(identity, sys, About::default(), meaning, room)))
@@ -190,6 +191,7 @@ impl Registry {
         };
         let sys = described::make(&request, meaning.schema.as_deref(), &mut room.kernel)?;
         let identity = Identity::Owned { name: name.clone(), object: None };
+        let meaning = meaning.with_sums(&sys, &account)?;
         let map =
             Arc::new(Map::new(identity, sys, about, meaning, room).mapped_within(&self.limits));
         super::sources::check_counters(&map, map.about().counters.len())?;

@@ -20,9 +20,12 @@ pub(super) async fn lookup(
     call: &Arc<Call>,
     wire: pb::LookupBatchRequest,
 ) -> Result<pb::LookupBatchResponse, Status> {
-    let pb::LookupBatchRequest { map, keys, typed_keys, cpu, typed } = wire;
+    let pb::LookupBatchRequest { map, keys, typed_keys, cpu, typed, wide_sums } = wire;
     let (map, most) = (shared.find_map(call, &map).await?, shared.most());
     let cpu = cpu_mode(cpu)?;
+    if !typed && !wide_sums {
+        map.check_sum_is_one_value(cpu)?;
+    }
     let (keys, _charge) = key_list(shared, call, &map, keys, typed_keys).await?;
     // Once as they are read, and once more encoded.
     call.hold(2 * Finder::bytes(&map, &keys, cpu, most)?)?;

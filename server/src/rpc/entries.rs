@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
+use bytes::Bytes;
 use tonic::Status;
 
 use super::answer::Answer;
 use super::map_convert::{cpu_mode, locking, update_mode};
 use super::typed::{Given, is_short, key_bytes, typed_value, value_bytes};
 use super::{Shared, reference};
-use crate::core::{CpuMode, Operation};
+use crate::core::{CpuMode, Error, Map, Operation};
 use crate::layer::Call;
 
 pub(super) async fn lookup(
@@ -20,10 +21,11 @@ pub(super) async fn lookup(
     call: &Arc<Call>,
     request: pb::LookupRequest,
 ) -> Result<pb::LookupResponse, Status> {
-    let pb::LookupRequest { map, key, cpu, typed, unlocked } = request;
+    let pb::LookupRequest { map, key, cpu, typed, unlocked, wide_sums } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::Lookup)?;
+    let raw = raw_value(&map, cpu, typed, wide_sums)?;
     let answer = Answer::of(&map, cpu, typed, shared.most())?;
     call.hold(answer.bytes())?;
     let locking = locking(unlocked);
@@ -33,7 +35,7 @@ pub(super) async fn lookup(
     if let Some(pb::lookup_request::Key::KeyReference(key)) = key {
         let value = reference::lookup(shared, call, &map, key, cpu, locking).await?;
         let typed_value = typed(&map, &value)?;
-        return Ok(pb::LookupResponse { value: value.into(), typed_value, reference: None });
+        return Ok(pb::LookupResponse { value: raw(value), typed_value, reference: None });
     }
     let key = Given::of(key);
     let short = answer.is_short() && is_short(key.as_ref());
@@ -47,7 +49,23 @@ pub(super) async fn lookup(
     };
     let (value, typed_value) = shared.by_size(call, short, work).await?;
     let reference = reference::told(shared, call, &map, &value).await?;
-    Ok(pb::LookupResponse { value: value.into(), typed_value, reference })
+    Ok(pb::LookupResponse { value: raw(value), typed_value, reference })
+}
+
+/// What an answer has of a value's bytes. Those of a sum that are not one CPU's value go only to
+/// who said that it knows: nobody else finds numbers in them that are none.
+fn raw_value(
+    map: &Map,
+    cpu: CpuMode,
+    typed: bool,
+    wide_sums: bool,
+) -> Result<impl FnOnce(Vec<u8>) -> Bytes + use<>, Error> {
+    let as_one = if wide_sums { Ok(()) } else { map.check_sum_is_one_value(cpu) };
+    let known = as_one.is_ok();
+    if !typed {
+        as_one?;
+    }
+    Ok(move |value: Vec<u8>| if known { value.into() } else { Bytes::new() })
 }
 
 pub(super) async fn update(
@@ -115,10 +133,11 @@ pub(super) async fn lookup_and_delete(
     call: &Arc<Call>,
     request: pb::LookupAndDeleteRequest,
 ) -> Result<pb::LookupAndDeleteResponse, Status> {
-    let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked } = request;
+    let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked, wide_sums } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::LookupAndDelete)?;
+    let raw = raw_value(&map, cpu, typed, wide_sums)?;
     let answer = Answer::of(&map, cpu, typed, shared.most())?;
     answer.must_fit(&map)?;
     call.hold(answer.bytes())?;
@@ -131,7 +150,7 @@ pub(super) async fn lookup_and_delete(
         Ok((value, typed.transpose()?))
     };
     let (value, typed_value) = shared.by_size(call, short, work).await?;
-    Ok(pb::LookupAndDeleteResponse { value: value.into(), typed_value })
+    Ok(pb::LookupAndDeleteResponse { value: raw(value), typed_value })
 }
 
 pub(super) async fn push(

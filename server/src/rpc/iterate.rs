@@ -69,6 +69,7 @@ fn request(
         resume_token,
         batch_entries,
         typed,
+        wide_sums,
     } = wire;
     let (parts, cpu) = (parts(halves)?, cpu_mode(cpu)?);
     let batch = batch_entries as usize;
@@ -76,7 +77,10 @@ fn request(
         let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
         return Err(invalid("batch_entries", problem));
     }
-    check_entry(map, most)?;
+    if !typed && !wide_sums && parts != Parts::Keys {
+        map.check_sum_is_one_value(cpu)?;
+    }
+    check_entry(map, cpu, most)?;
     let resume = if resume_token.is_empty() {
         None
     } else {
@@ -91,8 +95,8 @@ fn request(
 }
 
 /// One entry must fit into a message, or there is nothing to read it for.
-fn check_entry(map: &Map, most: u64) -> Result<(), Error> {
-    let asked = (map.sys().key_len() + map.sys().value_len()) as u64 + MESSAGE_BYTES;
+fn check_entry(map: &Map, cpu: CpuMode, most: u64) -> Result<(), Error> {
+    let asked = (map.sys().key_len() + map.value_len(cpu)) as u64 + MESSAGE_BYTES;
     if asked <= most {
         return Ok(());
     }

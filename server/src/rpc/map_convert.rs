@@ -154,6 +154,7 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
         record_type: map.about().records.own.as_deref().filter(|_| whole).cloned().map(Into::into),
+        sum_type: map.sum_type().filter(|_| whole).cloned().map(Into::into),
     }
 }
 

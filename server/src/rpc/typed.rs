@@ -175,7 +175,7 @@ fn write_value(
     out: &mut Vec<u8>,
     most: usize,
 ) -> Result<(), Error> {
-    let plan = plan(map, "value", map.value_plan())?;
+    let plan = plan(map, "value", map.plan_of_value(cpu))?;
     let fits = match map.sys().cpus() {
         Some(_) if cpu == CpuMode::Each => {
             // The kernel's padding is no part of the type.

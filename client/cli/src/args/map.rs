@@ -117,7 +117,8 @@ pub(crate) enum MapCommand {
 }
 
 const DUMP_HELP: &str = "\
-Values of a per-CPU map are added up, unless --per-cpu or -o bpftool is given.
+Values of a per-CPU map are added up, unless --per-cpu or -o bpftool is given; what has no sum, such as
+text and unions, is a list with one for each CPU.
 `map restore` reads what -o json, jsonl, csv and bpftool print. The first three show what the types
 do: bytes between fields and behind a text's end are lost; -o bpftool has every byte.
 ^C ends a dump with exit code 130 between two entries; a JSON list is then left open.";

@@ -26,6 +26,8 @@ const BUFFER: usize = 64 << 10;
 pub(crate) struct EntryWriter<'l> {
     layout: &'l Layout,
     parts: EntryParts,
+    /// The values that come are of all CPUs, one behind the other.
+    each_cpu: bool,
     style: Style<'l>,
 }
 
@@ -37,10 +39,8 @@ enum Style<'l> {
 }
 
 enum Form {
-    /// With a line for each CPU, or their sum.
-    Own {
-        each_cpu: bool,
-    },
+    /// With a line for each CPU, or what they are together.
+    Own,
     Bpftool(Box<Bpftool>),
 }
 
@@ -73,7 +73,7 @@ impl<'l> EntryWriter<'l> {
         let Selection { parts, each_cpu, single } = selection;
         let style = match context.format {
             Format::Table | Format::Csv => {
-                let view = EntryView::new(layout, context.format).each_cpu(each_cpu);
+                let view = EntryView::new(layout, context.format, each_cpu);
                 let view = match parts {
                     EntryParts::Keys => view.keys_only(),
                     EntryParts::Values => view.values_only(),
@@ -82,48 +82,49 @@ impl<'l> EntryWriter<'l> {
                 Style::Rows { printer: context.printer(view.columns()), view }
             }
             Format::Json if single && !each_cpu => {
-                Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own { each_cpu } }
+                Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own }
             }
             Format::Json => {
                 let frame = ["[\n", ",\n", "\n]\n"];
-                Style::Text { text: Text::new(frame), form: Form::Own { each_cpu } }
+                Style::Text { text: Text::new(frame), form: Form::Own }
             }
-            Format::Jsonl => {
-                Style::Text { text: Text::new(["", "\n", "\n"]), form: Form::Own { each_cpu } }
-            }
+            Format::Jsonl => Style::Text { text: Text::new(["", "\n", "\n"]), form: Form::Own },
             Format::Bpftool => {
                 let frame = if single { ["", "", "\n"] } else { ["[", ",", "]\n"] };
                 let form = Form::Bpftool(Box::new(Bpftool::new(map)));
                 Style::Text { text: Text::new(frame), form }
             }
         };
-        Self { layout, parts, style }
+        Self { layout, parts, each_cpu, style }
     }
 
     /// An entry; a half that is not asked for is not looked at.
     pub(crate) fn entry(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let Self { layout, parts, style } = self;
+        let Self { layout, parts, each_cpu, style } = self;
         let with_value = *parts != EntryParts::Keys;
+        let each = each_cpu.then(|| layout.values(value)).into_iter().flatten();
+        let values = each.chain((!*each_cpu).then_some(value));
         match style {
             Style::Rows { printer, view } if with_value => {
-                for (cpu, value) in layout.values(value).enumerate() {
+                for (cpu, value) in values.enumerate() {
                     printer.row(view.cells(key, cpu, value))?;
                 }
                 Ok(())
             }
             Style::Rows { printer, view } => printer.row(view.cells(key, 0, &[])),
             Style::Text { text, form: Form::Bpftool(form) } => {
-                form.entry(key, layout.values(value), text.next());
+                form.entry(key, values, text.next());
                 text.spill()
             }
-            Style::Text { text, form: Form::Own { each_cpu } } => {
+            Style::Text { text, form: Form::Own } => {
                 let key = (*parts != EntryParts::Values).then_some((&layout.key, key));
                 if !with_value {
                     object(text.next(), key, None, None);
                 }
-                for (cpu, value) in layout.values(value).enumerate().filter(|_| with_value) {
+                let plan = if *each_cpu { &layout.value } else { &layout.sum };
+                for (cpu, value) in values.enumerate().filter(|_| with_value) {
                     let cpu = each_cpu.then_some(cpu);
-                    object(text.next(), key, cpu, Some((&layout.value, value)));
+                    object(text.next(), key, cpu, Some((plan, value)));
                 }
                 text.spill()
             }

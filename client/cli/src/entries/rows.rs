@@ -34,7 +34,9 @@ enum Shape {
 }
 
 impl<'l> EntryView<'l> {
-    pub(crate) fn new(layout: &'l Layout, format: Format) -> Self {
+    /// Values are what those of all CPUs are together, or with `each_cpu` one CPU's in each row,
+    /// which says of which.
+    pub(crate) fn new(layout: &'l Layout, format: Format, each_cpu: bool) -> Self {
         let half = |name, plan: &'l Plan| {
             let shape = match format {
                 Format::Json | Format::Jsonl | Format::Bpftool => Shape::Json,
@@ -44,7 +46,8 @@ impl<'l> EntryView<'l> {
             };
             Some(Half { name, plan, shape })
         };
-        Self { key: half("key", &layout.key), value: half("value", &layout.value), each_cpu: false }
+        let value = if each_cpu { &layout.value } else { &layout.sum };
+        Self { key: half("key", &layout.key), value: half("value", value), each_cpu }
     }
 
     pub(crate) fn keys_only(mut self) -> Self {
@@ -54,12 +57,6 @@ impl<'l> EntryView<'l> {
 
     pub(crate) fn values_only(mut self) -> Self {
         self.key = None;
-        self
-    }
-
-    /// A row for each CPU, which says of which.
-    pub(crate) fn each_cpu(mut self, each: bool) -> Self {
-        self.each_cpu = each;
         self
     }
 

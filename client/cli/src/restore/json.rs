@@ -52,6 +52,9 @@ pub(super) fn read(
         match (&entry.value, &entry.values) {
             (Some(raw), None) => {
                 value.clear();
+                if layout.per_cpu && entry.cpu.is_none() {
+                    packer.add(line, &key, None, &value)?;
+                }
                 half(&layout.value, raw, "VALUE", &mut value).map_err(problem)?;
                 wanted = packer.add(line, &key, entry.cpu, &value)?;
             }

@@ -3,7 +3,7 @@
 use bpfgate_client::name::MapRef;
 use bpfgate_client::{Chunk, Entries, EntryParts, IterateOptions, Layout, v1};
 
-use super::entry::{cpu_mode, sum_hint};
+use super::entry::{cpu_mode, each_cpu};
 use crate::args::DumpArgs;
 use crate::context::Context;
 use crate::entries::{EntryWriter, Selection};
@@ -25,13 +25,14 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         return Err(Failure::new(Exit::Usage, text));
     }
     let (info, layout) = context.map(&map.map).await?;
-    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
+    let each_cpu = each_cpu(context, &layout, per_cpu);
     let mut writer =
         EntryWriter::new(context, &info, &layout, Selection { parts, each_cpu, single: false });
     if limit == Some(0) {
         return Ok(writer.finish()?);
     }
-    let options = IterateOptions { parts, cpu: cpu_mode(each_cpu), limit, ..Default::default() };
+    let cpu = cpu_mode(each_cpu);
+    let options = IterateOptions { parts, cpu, limit, wide_sums: true, ..Default::default() };
     let mut entries = open(context, &map.map, options).await?;
     check_sizes(&info, &layout, &entries, parts, each_cpu)?;
     let interrupt = Interrupt::new()?;
@@ -70,7 +71,7 @@ async fn open(
     map: &MapRef,
     options: IterateOptions,
 ) -> Result<Entries, Failure> {
-    context.client.maps().iterate(&map.to_string(), options).await.map_err(sum_hint)
+    Ok(context.client.maps().iterate(&map.to_string(), options).await?)
 }
 
 fn print(writer: &mut EntryWriter<'_>, chunk: &Chunk) -> Result<u64, Failure> {
@@ -88,7 +89,7 @@ fn check_sizes(
     parts: EntryParts,
     each_cpu: bool,
 ) -> Result<(), Failure> {
-    let value_size = if each_cpu { layout.value_stride } else { layout.value.size() };
+    let value_size = if each_cpu { layout.value_stride } else { layout.sum.size() };
     let wrong_key = parts != EntryParts::Values && entries.key_stride() != layout.key.size();
     let wrong_value = parts != EntryParts::Keys && entries.value_stride() != value_size;
     if wrong_key || wrong_value {

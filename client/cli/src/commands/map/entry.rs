@@ -1,22 +1,22 @@
 //! `bpfgate map update` and `delete`.
 
 use bpfgate_client::name::MapRef;
-use bpfgate_client::{Code, CpuMode};
+use bpfgate_client::{CpuMode, Layout};
 
 use super::parse;
 use crate::args::UpdateArgs;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::render::Format;
 
 pub(super) fn cpu_mode(each_cpu: bool) -> CpuMode {
     if each_cpu { CpuMode::Each } else { CpuMode::Sum }
 }
 
-/// A value that cannot be added up can still be shown.
-pub(super) fn sum_hint(error: bpfgate_client::Error) -> Failure {
-    let no_sum = error.code() == Some(Code::FailedPrecondition);
-    let failure = Failure::from(error);
-    if no_sum { failure.hint("try --per-cpu") } else { failure }
+/// Whether each CPU's value is shown by itself. Values with nothing to add are, asked for or not.
+pub(super) fn each_cpu(context: &Context, layout: &Layout, asked: bool) -> bool {
+    let each = asked || context.format == Format::Bpftool || !layout.adds;
+    each && layout.per_cpu
 }
 
 pub(super) async fn update(context: &Context, args: UpdateArgs) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use bpfgate_client::name::MapRef;
 use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::{Code, CpuMode, Datum, EntryParts, Error, Layout, Operand};
 
-use super::entry::{cpu_mode, sum_hint};
+use super::entry::{cpu_mode, each_cpu};
 use super::parse;
 use crate::args::LookupArgs;
 use crate::context::Context;
@@ -30,8 +30,9 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
     }
     let keys = texts.iter().map(|key| parse::key(&info, &layout, key));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
-    let (maps, name, cpu) = (context.client.maps(), map.map.to_string(), cpu_mode(each_cpu));
+    let each_cpu = each_cpu(context, &layout, per_cpu);
+    let maps = context.client.maps().wide_sums();
+    let (name, cpu) = (map.map.to_string(), cpu_mode(each_cpu));
     let single = keys.len() == 1;
     let selection = Selection { parts: EntryParts::Both, each_cpu, single };
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
@@ -53,7 +54,7 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
             }
         }
     } else {
-        let found = maps.lookup_batch(&name, keys.concat(), cpu).await.map_err(sum_hint)?;
+        let found = maps.lookup_batch(&name, keys.concat(), cpu).await?;
         for ((key, text), value) in keys.iter().zip(&texts).zip(found.iter()) {
             match value {
                 Some(value) => writer.entry(key, value)?,
@@ -79,7 +80,7 @@ async fn reference(
     by_reference: bool,
 ) -> Result<(), Failure> {
     let (maps, name) = (context.client.maps(), map.to_string());
-    let view = EntryView::new(layout, context.format);
+    let view = EntryView::new(layout, context.format, false);
     let missing = |error| absent(context, error);
     let (view, cells) = if by_reference {
         let view = view.values_only();
@@ -111,5 +112,5 @@ fn absent(context: &Context, error: Error) -> Failure {
     {
         return failure;
     }
-    sum_hint(error)
+    error.into()
 }

@@ -100,6 +100,7 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
         ("key_type", type_cell(schema.key.as_ref())),
         ("value_size", Cell::Number(spec.value_size.into())),
         ("value_type", type_cell(schema.value.as_ref())),
+        ("sum_type", type_cell(map.sum_type.as_ref())),
         ("record_type", type_cell(map.record_type.as_ref())),
         ("schema", Cell::Text(source.to_owned())),
         ("per_cpu", Cell::Flag(map.per_cpu)),
