@@ -156,6 +156,13 @@ impl EntryBatch {
         Self { entries: v1::PackedEntries { typed_entries, ..Default::default() } }
     }
 
+    /// Keys back to back, and what the value of each shall lead to.
+    pub fn pointing(keys: impl Into<Bytes>, references: Vec<v1::Reference>) -> Self {
+        let count = u32::try_from(references.len()).unwrap_or(u32::MAX);
+        let keys = keys.into();
+        Self { entries: v1::PackedEntries { count, keys, references, ..Default::default() } }
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         self.entries.typed_entries.len().max(self.entries.count as usize)
@@ -180,11 +187,16 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(K, V)> for EntryBatch {
     }
 }
 
-/// As another map had them. With one half only it is no entry, and the agent says so.
+/// As another map had them, by what the values lead to if that came with them. With one half only
+/// it is no entry, and the agent says so.
 impl From<Chunk> for EntryBatch {
     fn from(chunk: Chunk) -> Self {
-        let resume_token = Bytes::new();
-        Self { entries: v1::PackedEntries { resume_token, ..chunk.into_packed() } }
+        let mut entries = v1::PackedEntries { resume_token: Bytes::new(), ..chunk.into_packed() };
+        if !entries.references.is_empty() {
+            entries.values = Bytes::new();
+            entries.typed_entries.iter_mut().for_each(|entry| entry.value = None);
+        }
+        Self { entries }
     }
 }
 

@@ -10,8 +10,11 @@ use tonic::Status;
 use super::Shared;
 use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, locking, update_mode};
+use super::reference::reference;
 use super::typed::{ENTRY_BYTES, TypedEntries, typed_entry_bytes, typed_key_bytes};
-use crate::core::{CpuMode, Error, Finder, Found, KeyList, Map, Packed, Remover, Writer};
+use crate::core::{
+    CpuMode, Error, Finder, Found, KeyList, Map, Packed, Reference, Remover, Writer,
+};
 use crate::layer::Call;
 use crate::ledger::{Account, Charge};
 
@@ -78,7 +81,8 @@ pub(super) async fn update(
 ) -> Result<pb::UpdateBatchResponse, Status> {
     let pb::UpdateBatchRequest { map, entries, typed_entries, mode, unlocked } = wire;
     let (map, most) = (shared.find_map(call, &map).await?, shared.most());
-    let writer = Writer::new(map.clone(), update_mode(mode)?, locking(unlocked))?;
+    let registry = shared.registry.clone();
+    let writer = Writer::new(registry, map.clone(), update_mode(mode)?, locking(unlocked))?;
     let account = call.account().clone();
     let entries = entries.unwrap_or_default();
     let pack = move || packed(&map, entries, typed_entries, most, &account);
@@ -114,11 +118,24 @@ pub(super) fn packed(
     account: &Account,
 ) -> Result<(Packed, Charge), Error> {
     let mut charge = account.empty();
-    let pb::PackedEntries { count: number, keys, values, resume_token: _, typed_entries } = wire;
+    let pb::PackedEntries {
+        count: number,
+        keys,
+        values,
+        resume_token: _,
+        typed_entries,
+        references,
+    } = wire;
     if typed.is_empty() {
         typed = typed_entries;
     } else if !typed_entries.is_empty() {
         return Err(both("entries.typed_entries", "typed_entries"));
+    }
+    if !references.is_empty() {
+        if !values.is_empty() || typed.iter().any(|entry| entry.value.is_some()) {
+            return Err(both("entries.references", "values"));
+        }
+        return pointing(map, keys, &typed, references, (most, charge));
     }
     if typed.is_empty() {
         return Ok((Packed::new(map, number, keys, values)?, charge));
@@ -143,6 +160,50 @@ pub(super) fn packed(
     Ok((Packed::new(map, count(typed.len()), keys.into(), values.into())?, charge))
 }
 
+/// Entries whose values stand for something else; their keys are packed or typed.
+fn pointing(
+    map: &Map,
+    keys: Bytes,
+    typed: &[pb::TypedEntry],
+    references: Vec<pb::Reference>,
+    (most, mut charge): (u64, Charge),
+) -> Result<(Packed, Charge), Error> {
+    let convert = |(index, wire)| {
+        reference("references", wire)
+            .map_err(|source| Error::Entry { index, source: Box::new(source) })
+    };
+    charge.grow(references.len() as u64 * size_of::<Reference>() as u64)?;
+    let references = (0..).zip(references).map(convert).collect::<Result<_, _>>()?;
+    if typed.is_empty() {
+        return Ok((Packed::pointing(map, keys, references)?, charge));
+    }
+    if !keys.is_empty() {
+        return Err(both("entries.keys", "typed_entries"));
+    }
+    charge.grow(packed_bytes("entries", map, map.sys().key_len(), typed.len(), most)?)?;
+    let missing = pb::TypedEntry::default().key.unwrap_or_default();
+    let typed = typed.iter().map(|entry| entry.key.as_ref().unwrap_or(&missing));
+    let keys = typed_keys_bytes(map, typed, &mut charge)?;
+    Ok((Packed::pointing(map, keys.into(), references)?, charge))
+}
+
+/// The bytes of typed keys, one behind the other.
+fn typed_keys_bytes<'k>(
+    map: &Map,
+    typed: impl ExactSizeIterator<Item = &'k EncodedValue>,
+    held: &mut Charge,
+) -> Result<Vec<u8>, Error> {
+    let before = held.bytes();
+    let mut keys = Vec::with_capacity(typed.len() * map.sys().key_len());
+    for (index, key) in (0..).zip(typed) {
+        let key = typed_key_bytes(map, key, held)
+            .map_err(|source| Error::Entry { index, source: Box::new(source) })?;
+        keys.extend(key);
+        held.shrink(before);
+    }
+    Ok(keys)
+}
+
 async fn key_list(
     shared: &Shared,
     call: &Arc<Call>,
@@ -157,16 +218,10 @@ async fn key_list(
     if !packed.is_empty() {
         return Err(both("keys", "typed_keys").into());
     }
-    let (map, most, mut scratch) = (map.clone(), shared.most(), call.account().empty());
+    let (map, most) = (map.clone(), shared.most());
     let encode = move || {
         charge.grow(packed_bytes("keys", &map, map.sys().key_len(), typed.len(), most)?)?;
-        let mut keys = Vec::with_capacity(typed.len() * map.sys().key_len());
-        for (index, key) in (0..).zip(&typed) {
-            let key = typed_key_bytes(&map, key, &mut scratch)
-                .map_err(|source| Error::Entry { index, source: Box::new(source) })?;
-            keys.extend(key);
-            scratch.shrink(0);
-        }
+        let keys = typed_keys_bytes(&map, typed.iter(), &mut charge)?;
         Ok((KeyList::new(&map, "typed_keys", keys.into())?, charge))
     };
     shared.work(call, encode).await

@@ -1,5 +1,6 @@
 //! Iterate: packed entries from the queue of long work to the stream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
@@ -8,14 +9,14 @@ use pb::iterate_end::Reason;
 use pb::iterate_response::Message;
 use tonic::Status;
 
-use super::Shared;
 use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, parts};
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
 use super::typed::{ENTRY_BYTES, TypedEntries};
+use super::{Shared, reference};
 use crate::core::{
-    BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader,
+    BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader, Registry,
 };
 use crate::layer::Call;
 use crate::ledger::{Account, CallerKey, Charge};
@@ -23,6 +24,10 @@ use crate::work::{STINT, Waiter};
 
 /// What a message without entries takes.
 const MESSAGE_BYTES: u64 = 1 << 10;
+
+/// Entries of a message that says what they stand for, and what that takes for each: twice.
+const NAMED_MAX: usize = 1024;
+const NAME_BYTES: u64 = 1 << 10;
 
 /// Checks the request and starts reading.
 pub(super) fn start(
@@ -33,10 +38,11 @@ pub(super) fn start(
 ) -> Result<Stream<pb::IterateResponse>, Status> {
     let incarnation = shared.identity.incarnation_number;
     let account = call.account().clone();
-    let (request, shape) = request(&map, wire, incarnation, shared.most(), &account)?;
+    let (request, shape, references) = request(&map, wire, incarnation, shared.most(), &account)?;
     let reader = Reader::new(map, request)?;
     let (outlet, stream) = shared.outlet();
-    let pass = Pass { reader, shape, incarnation, account, sent: 0 };
+    let names = references.then(|| (shared.registry.clone(), HashMap::new()));
+    let pass = Pass { reader, shape, names, incarnation, account, sent: 0 };
     tokio::spawn(run(shared.clone(), call.caller(), pass, outlet));
     Ok(stream)
 }
@@ -60,7 +66,7 @@ fn request(
     incarnation: u64,
     most: u64,
     account: &Account,
-) -> Result<(IterateRequest, Shape), Status> {
+) -> Result<(IterateRequest, Shape, bool), Status> {
     let pb::IterateRequest {
         map: _,
         parts: halves,
@@ -70,6 +76,7 @@ fn request(
         batch_entries,
         typed,
         wide_sums,
+        references,
     } = wire;
     let (parts, cpu) = (parts(halves)?, cpu_mode(cpu)?);
     let batch = batch_entries as usize;
@@ -88,10 +95,13 @@ fn request(
     };
     let (shape, chunk) =
         if typed { typed_shape(map, parts, cpu, most)? } else { (Shape::Packed, None) };
+    let references = references && parts != Parts::Keys && map.value_kind().is_some();
+    let chunk = if references { Some(chunk.unwrap_or(NAMED_MAX).min(NAMED_MAX)) } else { chunk };
     let limit = (limit > 0).then_some(limit);
     let batch = (batch > 0).then_some(batch);
     let account = Some(account.clone());
-    Ok((IterateRequest { parts, cpu, limit, resume, batch, chunk, account }, shape))
+    let request = IterateRequest { parts, cpu, limit, resume, batch, chunk, account };
+    Ok((request, shape, references))
 }
 
 /// One entry must fit into a message, or there is nothing to read it for.
@@ -179,7 +189,7 @@ async fn send_all(
         }
     }
 
-    let Pass { reader, shape: _, incarnation, account: _, sent } = pass;
+    let Pass { reader, shape: _, names: _, incarnation, account: _, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
@@ -205,6 +215,8 @@ async fn send(
 struct Pass {
     reader: Reader,
     shape: Shape,
+    /// Where to find what values stand for, and what was found last; nothing if nobody asks.
+    names: Option<(Arc<Registry>, HashMap<Bytes, pb::Reference>)>,
     incarnation: u64,
     account: Account,
     /// Entries sent.
@@ -241,7 +253,8 @@ impl Pass {
         Ok(Stopped::InTurn)
     }
 
-    fn entries(&self, chunk: Chunk) -> Result<(pb::PackedEntries, Charge), Error> {
+    fn entries(&mut self, chunk: Chunk) -> Result<(pb::PackedEntries, Charge), Error> {
+        let (references, names_charge) = self.references(&chunk)?;
         let mut typed_charge = self.account.empty();
         let typed_entries = match self.shape {
             Shape::Packed => Vec::new(),
@@ -254,19 +267,38 @@ impl Pass {
         let Chunk { count, keys, values, position, charge } = chunk;
         let typed = matches!(self.shape, Shape::Typed { .. });
         // Only the one or the other goes on.
-        let (keys, values, charge) = if typed {
+        let (keys, values, mut charge) = if typed {
             (Bytes::new(), Bytes::new(), typed_charge)
         } else {
             (keys, values, charge.unwrap_or(typed_charge))
         };
+        if let Some(names) = names_charge {
+            charge.grow(names.bytes())?;
+        }
         let entries = pb::PackedEntries {
             count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
             keys,
             values,
             resume_token: position.token(self.incarnation).into(),
             typed_entries,
+            references,
         };
         Ok((entries, charge))
+    }
+
+    /// What the values of a chunk stand for, if that was asked for, and what telling it takes.
+    fn references(&mut self, chunk: &Chunk) -> Result<(Vec<pb::Reference>, Option<Charge>), Error> {
+        let Some((registry, known)) = &mut self.names else { return Ok((Vec::new(), None)) };
+        let charge = self.account.charge(chunk.count as u64 * NAME_BYTES)?;
+        // A name can come to mean something else: what was found holds for these entries.
+        known.clear();
+        let (map, stride) = (self.reader.map(), self.reader.value_stride());
+        let name = |at| {
+            let value = chunk.values.slice(at * stride..(at + 1) * stride);
+            let find = || registry.referent(map, &value).map(reference::message);
+            known.entry(value.clone()).or_insert_with(|| find().unwrap_or_default()).clone()
+        };
+        Ok(((0..chunk.count).map(name).collect(), Some(charge)))
     }
 
     fn typed(

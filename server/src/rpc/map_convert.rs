@@ -154,6 +154,9 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
         record_type: map.about().records.own.as_deref().filter(|_| whole).cloned().map(Into::into),
+        btf_id: info.btf_id,
+        btf_key_type_id: info.btf_key_type_id,
+        btf_value_type_id: info.btf_value_type_id,
         sum_type: map.sum_type().filter(|_| whole).cloned().map(Into::into),
     }
 }

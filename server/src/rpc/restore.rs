@@ -54,7 +54,7 @@ pub(super) async fn receive(
     };
     let pb::RestoreHeader { map, mode } = header;
     let map = shared.find_map(call, &map).await?;
-    let writer = Writer::new(map, update_mode(mode)?, Locking::IfAny)?;
+    let writer = Writer::new(shared.registry.clone(), map, update_mode(mode)?, Locking::IfAny)?;
     let (sender, inbox) = channel(1);
     let (most, account) = (shared.most(), call.account().clone());
     let pass = Pass { writer, inbox, at_hand: None, most, account };

@@ -2,11 +2,13 @@
 //!
 //! - [`EntryWriter`]: entries in any format
 //! - [`rows`]: as rows, for tables and CSV
+//! - [`slots`]: the slots that bpftool shows as errors
 //! - [`bpftool`]: as `bpftool --json` prints them; [`formatted`]: its typed half
 
 mod bpftool;
 mod formatted;
 mod rows;
+mod slots;
 
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 
@@ -18,6 +20,7 @@ use crate::context::Context;
 use crate::render::{Format, Printer};
 
 pub(crate) use self::rows::EntryView;
+pub(crate) use self::slots::Slots;
 
 /// Text that is gathered before it goes out.
 const BUFFER: usize = 64 << 10;
@@ -61,6 +64,8 @@ pub(crate) struct Selection {
     pub(crate) each_cpu: bool,
     /// The one entry that was asked for, not a list of it.
     pub(crate) single: bool,
+    /// Values are told by the names of what they lead to: [`EntryWriter::named`].
+    pub(crate) named: bool,
 }
 
 impl<'l> EntryWriter<'l> {
@@ -70,10 +75,10 @@ impl<'l> EntryWriter<'l> {
         layout: &'l Layout,
         selection: Selection,
     ) -> Self {
-        let Selection { parts, each_cpu, single } = selection;
+        let Selection { parts, each_cpu, single, named } = selection;
         let style = match context.format {
             Format::Table | Format::Csv => {
-                let view = EntryView::new(layout, context.format, each_cpu);
+                let view = EntryView::new(layout, context.format, each_cpu).named(named);
                 let view = match parts {
                     EntryParts::Keys => view.keys_only(),
                     EntryParts::Values => view.values_only(),
@@ -128,6 +133,37 @@ impl<'l> EntryWriter<'l> {
                 }
                 text.spill()
             }
+        }
+    }
+
+    /// An entry whose value leads to something, by its name.
+    pub(crate) fn named(&mut self, key: &[u8], value: &str) -> io::Result<()> {
+        let Self { layout, parts, each_cpu: _, style } = self;
+        match style {
+            Style::Rows { printer, view } => printer.row(view.named_cells(key, value)),
+            Style::Text { text, .. } => {
+                let key = (*parts != EntryParts::Values).then_some((&layout.key, key));
+                let out = text.next();
+                object(out, key, None, None);
+                out.pop();
+                if key.is_some() {
+                    out.push(b',');
+                }
+                let value = serde_json::Value::from(value);
+                let _ = write!(out, "\"value\":{value}}}");
+                text.spill()
+            }
+        }
+    }
+
+    /// An entry that cannot be read, as bpftool prints it. Other formats have none.
+    pub(crate) fn unreadable(&mut self, key: &[u8], why: &str) -> io::Result<()> {
+        match &mut self.style {
+            Style::Text { text, form: Form::Bpftool(_) } => {
+                bpftool::unreadable(key, why, text.next());
+                text.spill()
+            }
+            Style::Text { .. } | Style::Rows { .. } => Ok(()),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct EntryView<'l> {
     key: Option<Half<'l>>,
     value: Option<Half<'l>>,
     each_cpu: bool,
+    /// Values are names of what they lead to.
+    named: bool,
 }
 
 /// A key or a value.
@@ -47,7 +49,7 @@ impl<'l> EntryView<'l> {
             Some(Half { name, plan, shape })
         };
         let value = if each_cpu { &layout.value } else { &layout.sum };
-        Self { key: half("key", &layout.key), value: half("value", value), each_cpu }
+        Self { key: half("key", &layout.key), value: half("value", value), each_cpu, named: false }
     }
 
     pub(crate) fn keys_only(mut self) -> Self {
@@ -60,14 +62,29 @@ impl<'l> EntryView<'l> {
         self
     }
 
+    /// A value is the name of what it leads to: see [`Self::named_cells`].
+    pub(crate) fn named(mut self, named: bool) -> Self {
+        self.named = named;
+        self
+    }
+
     pub(crate) fn columns(&self) -> Vec<Column> {
         let keys: HashSet<_> = self.key.iter().flat_map(Half::names).collect();
-        let values: HashSet<_> = self.value.iter().flat_map(Half::names).collect();
+        let value = self.value.as_ref().filter(|_| !self.named);
+        let name = self.value.as_ref().filter(|_| self.named).map(|_| left("value"));
+        let values: HashSet<_> = value.into_iter().flat_map(Half::names).collect();
         let shared: HashSet<_> = keys.intersection(&values).cloned().collect();
-        let half =
-            |half: &Option<Half>| half.as_ref().map(|h| h.columns(&shared)).unwrap_or_default();
+        let half = |half: Option<&Half>| half.map(|half| half.columns(&shared)).unwrap_or_default();
         let cpu = self.each_cpu.then(|| right("cpu"));
-        half(&self.key).into_iter().chain(cpu).chain(half(&self.value)).collect()
+        let key = half(self.key.as_ref()).into_iter();
+        key.chain(cpu).chain(half(value)).chain(name).collect()
+    }
+
+    /// One entry, whose value is told by name.
+    pub(crate) fn named_cells(&self, key: &[u8], value: &str) -> Vec<Cell> {
+        let key = self.key.as_ref().map(|half| half.cells(key)).unwrap_or_default();
+        let value = self.value.as_ref().map(|_| Cell::Text(value.to_owned()));
+        key.into_iter().chain(value).collect()
     }
 
     /// One entry, or one CPU's part of it. A half that is not shown is not looked at.

@@ -8,6 +8,7 @@ mod events;
 mod failures;
 mod maps;
 mod objects;
+mod references;
 mod restore;
 mod samples;
 mod screens;

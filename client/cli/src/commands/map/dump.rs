@@ -1,12 +1,15 @@
 //! `bpfgate map dump`.
 
 use bpfgate_client::name::MapRef;
+use bpfgate_client::reference::ReferenceKind;
+use bpfgate_client::v1::Reference;
 use bpfgate_client::{Chunk, Entries, EntryParts, IterateOptions, Layout, v1};
 
 use super::entry::{cpu_mode, each_cpu};
+use super::parse;
 use crate::args::DumpArgs;
 use crate::context::Context;
-use crate::entries::{EntryWriter, Selection};
+use crate::entries::{EntryWriter, Selection, Slots};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::progress::{self, Progress};
@@ -26,13 +29,29 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
     }
     let (info, layout) = context.map(&map.map).await?;
     let each_cpu = each_cpu(context, &layout, per_cpu);
-    let mut writer =
-        EntryWriter::new(context, &info, &layout, Selection { parts, each_cpu, single: false });
+    let kind = ReferenceKind::of_values(parse::map_type(&info));
+    let named = kind.is_some() && parts != EntryParts::Keys && !bpftool;
+    let selection = Selection { parts, each_cpu, single: false, named };
+    let mut writer = EntryWriter::new(context, &info, &layout, selection);
+    let mut slots = Slots::of(&info).filter(|_| bpftool);
     if limit == Some(0) {
         return Ok(writer.finish()?);
     }
     let cpu = cpu_mode(each_cpu);
-    let options = IterateOptions { parts, cpu, limit, wide_sums: true, ..Default::default() };
+    if let Some(slots) = &mut slots
+        && !info.capabilities.is_some_and(|has| has.iterate)
+    {
+        slots.unreadable(&mut writer, limit)?;
+        return Ok(writer.finish()?);
+    }
+    let options = IterateOptions {
+        parts,
+        cpu,
+        limit,
+        wide_sums: true,
+        references: named,
+        ..Default::default()
+    };
     let mut entries = open(context, &map.map, options).await?;
     check_sizes(&info, &layout, &entries, parts, each_cpu)?;
     let interrupt = Interrupt::new()?;
@@ -47,10 +66,20 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         };
         match next {
             Some(Ok(Some(chunk))) => {
-                read += print(&mut writer, &chunk)?;
+                read += print(
+                    &mut writer,
+                    &layout,
+                    &chunk,
+                    slots.as_mut().filter(|_| limit.is_none()),
+                )?;
                 progress.update(read, expected.and_then(|all| progress::share(read, all)));
             }
-            Some(Ok(None)) => return Ok(writer.finish()?),
+            Some(Ok(None)) => {
+                if let Some(slots) = slots.as_mut().filter(|_| limit.is_none()) {
+                    slots.unreadable(&mut writer, None)?;
+                }
+                return Ok(writer.finish()?);
+            }
             Some(Err(error)) => {
                 writer.cut()?;
                 progress.clear();
@@ -74,9 +103,23 @@ async fn open(
     Ok(context.client.maps().iterate(&map.to_string(), options).await?)
 }
 
-fn print(writer: &mut EntryWriter<'_>, chunk: &Chunk) -> Result<u64, Failure> {
-    for (key, value) in chunk.iter() {
-        writer.entry(key, value)?;
+fn print(
+    writer: &mut EntryWriter<'_>,
+    layout: &Layout,
+    chunk: &Chunk,
+    mut slots: Option<&mut Slots>,
+) -> Result<u64, Failure> {
+    let names = chunk.references();
+    for (at, (key, value)) in chunk.iter().enumerate() {
+        if let Some(slots) = &mut slots {
+            slots.until(key, writer)?;
+        }
+        match names.get(at) {
+            // The kernel does not tell.
+            Some(Reference { to: None }) => writer.named(key, &layout.value.show(value))?,
+            Some(name) => writer.named(key, &name.to_string())?,
+            None => writer.entry(key, value)?,
+        }
     }
     Ok(chunk.len() as u64)
 }

@@ -2,7 +2,7 @@
 
 use bpfgate_client::name::MapRef;
 use bpfgate_client::reference::ReferenceKind;
-use bpfgate_client::{Code, CpuMode, Datum, EntryParts, Error, Layout, Operand};
+use bpfgate_client::{Code, CpuMode, EntryParts, Error, Layout, Operand};
 
 use super::entry::{cpu_mode, each_cpu};
 use super::parse;
@@ -21,23 +21,31 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
     }
     let (info, layout) = context.map(&map.map).await?;
     let kind = parse::map_type(&info);
-    let by_reference = ReferenceKind::of_keys(kind).is_some();
     if let ([text], false) = (&texts[..], bpftool || delete)
-        && (by_reference || ReferenceKind::of_values(kind).is_some())
+        && ReferenceKind::of_keys(kind).is_some()
     {
         let key = parse::key_of(&info, &layout, text)?;
-        return reference(context, &map.map, &layout, (text, key), by_reference).await;
+        return by_reference(context, &map.map, &layout, (text, key)).await;
     }
+    let named = ReferenceKind::of_values(kind).is_some() && !bpftool && !delete;
     let keys = texts.iter().map(|key| parse::key(&info, &layout, key));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let each_cpu = each_cpu(context, &layout, per_cpu);
     let maps = context.client.maps().wide_sums();
     let (name, cpu) = (map.map.to_string(), cpu_mode(each_cpu));
     let single = keys.len() == 1;
-    let selection = Selection { parts: EntryParts::Both, each_cpu, single };
+    let selection = Selection { parts: EntryParts::Both, each_cpu, single, named };
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
     let mut missing = Vec::new();
-    if let ([key], false) = (&keys[..], delete) {
+    if named {
+        for (key, text) in keys.iter().zip(&texts) {
+            match maps.lookup_reference(&name, key.clone()).await {
+                Ok(value) => writer.named(key, &value.to_string())?,
+                Err(error) if error.code() == Some(Code::NotFound) && !single => missing.push(text),
+                Err(error) => return Err(absent(context, error)),
+            }
+        }
+    } else if let ([key], false) = (&keys[..], delete) {
         let value = maps.lookup(&name, key.clone(), cpu).await;
         let value = value.map_err(|error| absent(context, error))?;
         writer.entry(key, &value)?;
@@ -71,38 +79,20 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
     Err(Failure::new(Exit::NotFound, text))
 }
 
-/// An entry whose key or value stands for something else, as text.
-async fn reference(
+/// An entry whose key stands for something else, as text.
+async fn by_reference(
     context: &Context,
     map: &MapRef,
     layout: &Layout,
     (text, key): (&str, Operand),
-    by_reference: bool,
 ) -> Result<(), Failure> {
     let (maps, name) = (context.client.maps(), map.to_string());
-    let view = EntryView::new(layout, context.format, false);
-    let missing = |error| absent(context, error);
-    let (view, cells) = if by_reference {
-        let view = view.values_only();
-        let value = maps.lookup(&name, key, CpuMode::Each).await.map_err(missing)?;
-        let cells = view.cells(&[], 0, &value);
-        (view, [vec![Cell::Text(text.to_owned())], cells].concat())
-    } else {
-        let view = view.keys_only();
-        let bytes = match &key {
-            Operand::Datum(Datum::Raw(bytes)) => bytes.clone(),
-            _ => bytes::Bytes::new(),
-        };
-        let value = maps.lookup_reference(&name, key).await.map_err(missing)?;
-        let value = Cell::Text(value.to_string());
-        let cells = view.cells(&bytes, 0, &[]);
-        (view, [cells, vec![value]].concat())
-    };
-    let columns = if by_reference {
-        [vec![left("key")], view.columns()].concat()
-    } else {
-        [view.columns(), vec![left("value")]].concat()
-    };
+    let view = EntryView::new(layout, context.format, false).values_only();
+    let value = maps.lookup(&name, key, CpuMode::Each).await;
+    let value = value.map_err(|error| absent(context, error))?;
+    let cells = view.cells(&[], 0, &value);
+    let cells = [vec![Cell::Text(text.to_owned())], cells].concat();
+    let columns = [vec![left("key")], view.columns()].concat();
     context.print(Sheet::of(columns, vec![cells]).only())
 }
 

@@ -38,8 +38,8 @@ pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
     )
 }
 
-/// The fields of `bpftool --json map show` that an agent knows: without `btf_id`, `pids` and what
-/// is about devices. `name` is the kernel's.
+/// The fields of `bpftool --json map show` that an agent knows: without `pids`, the type of the
+/// programs in a `prog_array`, and what is about devices. `name` is the kernel's.
 fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
     let columns = [
         "id",
@@ -51,6 +51,7 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
         "max_entries",
         "bytes_memlock",
         "frozen",
+        "btf_id",
     ];
     let row = |map: v1::Map| {
         let spec = map.spec.unwrap_or_default();
@@ -64,6 +65,7 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
             Cell::Number(spec.max_entries.into()),
             Cell::Number(map.memory_bytes),
             Cell::Number(map.frozen.into()),
+            if map.btf_id == 0 { Cell::Absent } else { Cell::Number(map.btf_id.into()) },
         ]
     };
     Sheet::many(columns.map(left), maps.into_iter().map(row))
