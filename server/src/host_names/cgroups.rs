@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::Source;
@@ -17,16 +17,35 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// The cgroups that there are.
 #[derive(Default)]
-pub(super) struct Cgroups(HashMap<u64, Arc<str>>);
+pub(super) struct Cgroups {
+    root: PathBuf,
+    paths: HashMap<u64, Arc<str>>,
+}
 
 impl Source for Cgroups {
     fn read() -> Self {
         let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
-        mount_point(&mounts).map(|root| Self(walk(&root))).unwrap_or_default()
+        let Some(root) = mount_point(&mounts) else { return Self::default() };
+        Self { paths: walk(&root), root }
     }
 
     fn get(&self, id: u64) -> Option<Arc<str>> {
-        self.0.get(&id).cloned()
+        self.paths.get(&id).cloned()
+    }
+
+    /// A service that restarts has another cgroup under its path.
+    fn holds(&self, id: u64, path: &str) -> bool {
+        self.number(path) == Some(id)
+    }
+
+    fn number(&self, path: &str) -> Option<u64> {
+        let inside = Path::new(path.strip_prefix('/')?);
+        let names = |part| matches!(part, Component::Normal(_));
+        if self.root.as_os_str().is_empty() || !inside.components().all(names) {
+            return None;
+        }
+        let about = fs::symlink_metadata(self.root.join(inside)).ok()?;
+        about.is_dir().then(|| about.ino())
     }
 }
 
@@ -87,5 +106,23 @@ mod tests {
         let path = |directory: &Path| found[&fs::metadata(directory).unwrap().ino()].to_string();
         assert_eq!((found.len(), path(root.path())), (3, "/".to_owned()));
         assert_eq!(path(&inner), "/a.slice/b.service");
+    }
+
+    #[test]
+    fn a_path_is_the_number_of_the_cgroup_that_has_it_now() {
+        let root = tempfile::tempdir().unwrap();
+        let unit = root.path().join("unit");
+        fs::create_dir(&unit).unwrap();
+        let known = Cgroups { paths: walk(root.path()), root: root.path().to_owned() };
+        let id = fs::metadata(&unit).unwrap().ino();
+        assert_eq!((known.number("/unit"), known.holds(id, "/unit")), (Some(id), true));
+        assert!(!known.holds(id + 1, "/unit"));
+        for odd in ["unit", "/../unit", "/gone", ""] {
+            assert_eq!(known.number(odd), None, "{odd:?}");
+        }
+        assert_eq!(known.number("/"), Some(fs::metadata(root.path()).unwrap().ino()));
+        fs::remove_dir(&unit).unwrap();
+        assert!(!known.holds(id, "/unit"));
+        assert_eq!(known.get(id).as_deref(), Some("/unit"), "as it was read");
     }
 }

@@ -1,4 +1,5 @@
-//! What numbers stand for on this host: interfaces, cgroups, users, system calls, protocols.
+//! What numbers stand for on this host, and which number a name has: interfaces, cgroups, users,
+//! system calls, protocols.
 //!
 //! Asked on the blocking pool only.
 
@@ -77,6 +78,22 @@ impl Names {
         }
     }
 
+    /// The number of a name: the other way round, with protocols in any case. `None` for addresses,
+    /// which are written out, and for what this host does not know. Blocks.
+    pub fn number(&self, what: HostName, name: &str) -> Option<u64> {
+        match what {
+            HostName::Interface => {
+                let index = netdevice::name_to_index(self.interfaces.as_ref()?, name);
+                Some(index.ok()?.into())
+            }
+            HostName::Cgroup => number(&self.cgroups, name),
+            HostName::User => number(&self.users, name),
+            HostName::Syscall => syscall_number(name),
+            HostName::Protocol => protocols::number(name),
+            HostName::Address => None,
+        }
+    }
+
     /// Forgets what was read: nobody asks any more.
     pub fn forget(&self) {
         *lock(&self.cgroups) = Table::default();
@@ -100,6 +117,11 @@ trait Source: Default {
     fn read() -> Self;
 
     fn get(&self, number: u64) -> Option<Arc<str>>;
+
+    /// Whether a name that was read is that number's still.
+    fn holds(&self, number: u64, name: &str) -> bool;
+
+    fn number(&self, name: &str) -> Option<u64>;
 }
 
 /// A table and when it was read.
@@ -114,19 +136,42 @@ impl<S: Default> Default for Table<S> {
     }
 }
 
+impl<S: Source> Table<S> {
+    fn is_older(&self, age: Duration) -> bool {
+        self.read.is_none_or(|read| read.elapsed() >= age)
+    }
+
+    fn read_again(&mut self) {
+        if self.is_older(READ_AGAIN) {
+            *self = Self { read: Some(Instant::now()), rows: S::read() };
+        }
+    }
+}
+
 /// A table is read again for a number that it does not have, but no more often than this.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// A name may come to mean another number.
 const STALE: Duration = Duration::from_mins(1);
 
+/// A name that another number has by now is not this one's any more, however fresh the table.
 fn find<S: Source>(table: &Mutex<Table<S>>, number: u64) -> Option<Arc<str>> {
     let mut table = lock(table);
-    let age = table.read.map(|read| read.elapsed());
-    let known = table.rows.get(number).filter(|_| age.is_some_and(|age| age < STALE));
-    if known.is_none() && age.is_none_or(|age| age >= READ_AGAIN) {
-        *table = Table { read: Some(Instant::now()), rows: S::read() };
+    let known =
+        |table: &Table<S>| table.rows.get(number).filter(|name| table.rows.holds(number, name));
+    if known(&table).is_none() || table.is_older(STALE) {
+        table.read_again();
     }
-    table.rows.get(number)
+    known(&table)
+}
+
+fn number<S: Source>(table: &Mutex<Table<S>>, name: &str) -> Option<u64> {
+    let mut table = lock(table);
+    let known =
+        |table: &Table<S>| table.rows.number(name).filter(|number| table.rows.holds(*number, name));
+    if known(&table).is_none() || table.is_older(STALE) {
+        table.read_again();
+    }
+    known(&table)
 }
 
 fn lock<S>(table: &Mutex<Table<S>>) -> MutexGuard<'_, Table<S>> {
@@ -143,6 +188,20 @@ fn syscall(number: u64) -> Option<&'static str> {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         let _ = number;
+        None
+    }
+}
+
+fn syscall_number(name: &str) -> Option<u64> {
+    #[cfg(target_arch = "aarch64")]
+    use syscalls::aarch64::Sysno;
+    #[cfg(target_arch = "x86_64")]
+    use syscalls::x86_64::Sysno;
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    return u64::try_from(name.parse::<Sysno>().ok()?.id()).ok();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = name;
         None
     }
 }
@@ -176,6 +235,26 @@ mod tests {
         assert_eq!(&*four, "10.0.0.1");
         let six = derive(HostName::Address, &Ipv6Addr::LOCALHOST.octets(), 0).unwrap();
         assert_eq!(&*six, "::1");
+    }
+
+    #[test]
+    fn names_are_numbers_again() {
+        let names = Names::of_this_host();
+        let read = u64::try_from(libc::SYS_read).unwrap();
+        for (what, name, expected) in [
+            (HostName::Interface, "lo", Some(1)),
+            (HostName::User, "root", Some(0)),
+            (HostName::Protocol, "tcp", Some(6)),
+            (HostName::Syscall, "read", Some(read)),
+            (HostName::Interface, "none-such", None),
+            (HostName::User, "none-such", None),
+            (HostName::Cgroup, "/none-such", None),
+            (HostName::Protocol, "none-such", None),
+            (HostName::Syscall, "none-such", None),
+            (HostName::Address, "10.0.0.1", None),
+        ] {
+            assert_eq!(names.number(what, name), expected, "{what:?} {name}");
+        }
     }
 
     #[test]

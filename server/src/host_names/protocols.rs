@@ -55,6 +55,12 @@ pub(super) fn name(number: u64) -> Option<&'static str> {
     Some(NAMES[at].1)
 }
 
+/// The protocol of a name, whatever its case: few write them as IANA does.
+pub(super) fn number(name: &str) -> Option<u64> {
+    let known = NAMES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name))?;
+    Some(known.0.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +70,8 @@ mod tests {
         assert!(NAMES.is_sorted_by_key(|(number, _)| *number));
         for (number, expected) in NAMES {
             assert_eq!(name(number.into()), Some(expected));
+            assert_eq!(super::number(&expected.to_lowercase()), Some(number.into()));
         }
-        assert_eq!((name(255), name(256)), (None, None));
+        assert_eq!((name(255), name(256), super::number("")), (None, None, None));
     }
 }
