@@ -32,6 +32,20 @@ impl Maps {
         Ok(typed_entries(&answer.typed_entries).collect())
     }
 
+    /// The same for each key in the request's order, `None` for one without an entry.
+    pub async fn lookup_batch_each(
+        &self,
+        map: &str,
+        keys: impl Into<Keys>,
+        cpu: CpuMode,
+    ) -> Result<Vec<Option<(serde_json::Value, serde_json::Value)>>, Error> {
+        let answer = self.lookup_batch_as(map, keys.into(), cpu, true).await?;
+        let v1::LookupBatchResponse { count, found, typed_entries: entries, .. } = answer;
+        let there = |at: usize| at / 8 < found.len() && bit(&found, at);
+        let mut entries = typed_entries(&entries);
+        Ok((0..count as usize).map(|at| there(at).then(|| entries.next()).flatten()).collect())
+    }
+
     async fn lookup_batch_as(
         &self,
         map: &str,
@@ -42,7 +56,16 @@ impl Maps {
         let call = self.client.call("LookupBatch");
         let (keys, typed_keys) = keys.into_fields();
         let (map, cpu, wide_sums) = (map.to_owned(), cpu.into(), self.wide_sums);
-        let request = v1::LookupBatchRequest { map, keys, typed_keys, cpu, typed, wide_sums };
+        let request = v1::LookupBatchRequest {
+            map,
+            keys,
+            typed_keys,
+            cpu,
+            typed,
+            wide_sums,
+            resolve: self.resolve.clone(),
+            resolve_declared: self.resolve_declared,
+        };
         let request = call.request(request);
         call.answer(self.rpc().lookup_batch(request).await)
     }
@@ -81,7 +104,9 @@ impl Maps {
         let call = self.client.call("DeleteBatch");
         let (keys, typed_keys) = keys.into().into_fields();
         let map = map.to_owned();
-        let request = call.request(v1::DeleteBatchRequest { map, keys, typed_keys, missing_ok });
+        let resolve = self.resolve.clone();
+        let request = v1::DeleteBatchRequest { map, keys, typed_keys, missing_ok, resolve };
+        let request = call.request(request);
         Ok(Deleted::new(call.answer(self.rpc().delete_batch(request).await)?))
     }
 }

@@ -52,6 +52,9 @@ impl IterateOptions {
             typed,
             wide_sums,
             references,
+            // Of all calls alike: see `Maps::naming`.
+            resolve: Vec::new(),
+            resolve_declared: false,
         }
     }
 }

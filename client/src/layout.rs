@@ -1,7 +1,8 @@
 //! What the bytes of one map mean: its schema, compiled.
 
+use bpfgate_proto::map_type::is_indexed;
 use bpfgate_proto::v1::{self, CpuMode};
-use bpfgate_proto::value::{Kind, Plan, PlanError, Schema, SchemaError, Type};
+use bpfgate_proto::value::{Display, Encoding, Kind, Plan, PlanError, Schema, SchemaError, Type};
 
 /// How to read and write the keys and values of one map. Made once from [`v1::Map`], which
 /// [`crate::Maps::get`] returns whole.
@@ -58,7 +59,8 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Compiles the map's schema. Keys and values of which nothing is known are plain bytes.
+    /// Compiles the map's schema. Keys and values of which nothing is known are plain bytes; but a
+    /// value of 1, 2, 4 or 8 bytes is a number, as in a watch, and so is the index of an array.
     pub fn of(map: &v1::Map) -> Result<Self, LayoutError> {
         let name = || map.name.clone();
         let unknown = |source| LayoutError::Schema { map: name(), source };
@@ -70,8 +72,14 @@ impl Layout {
             Plan::compile(ty).map_err(|source| LayoutError::Plan { map: name(), source })
         };
         let compile = |part, ty: Option<&Type>, size: u32| {
+            let number = match part {
+                "key" => size == 4 && is_indexed(spec.r#type.cast_unsigned()),
+                _ => matches!(size, 1 | 2 | 4 | 8),
+            };
             let size = size as usize;
-            let Some(ty) = ty else { return Ok(Plan::opaque(size)) };
+            let Some(ty) = ty else {
+                return if number { plan(&unsigned(size)) } else { Ok(Plan::opaque(size)) };
+            };
             let plan = plan(ty)?;
             if plan.size() == size {
                 return Ok(plan);
@@ -81,8 +89,11 @@ impl Layout {
         let one = compile("value", value.as_ref(), spec.value_size)?;
         let all = sum.as_ref().map_or_else(|| Ok(one.clone()), plan)?;
         let one_type = value.unwrap_or_else(|| Type::opaque(spec.value_size));
+        let is_trie = spec.r#type() == v1::MapType::LpmTrie;
+        let prefix = key.as_ref().filter(|_| is_trie).and_then(Plan::prefix);
+        let key = compile("key", key.as_ref(), spec.key_size)?;
         Ok(Self {
-            key: compile("key", key.as_ref(), spec.key_size)?,
+            key: prefix.unwrap_or(key),
             value: one,
             sum: all,
             adds: !sum.is_some_and(|sum| is_list_of(&sum, &one_type)),
@@ -116,6 +127,12 @@ impl Layout {
             1
         }
     }
+}
+
+fn unsigned(size: usize) -> Type {
+    let kind =
+        Kind::Integer { encoding: Encoding::Unsigned, big_endian: false, display: Display::Plain };
+    Type { name: String::new(), size: u32::try_from(size).unwrap_or(0), kind }
 }
 
 /// Whether what the values of all CPUs are together is one behind the other.

@@ -14,7 +14,7 @@ use crate::datum::{Datum, Operand};
 use crate::entries::{Entries, IterateOptions};
 use crate::error::{Call, Error};
 use crate::events::{EventOptions, Events};
-use crate::watch::{Watch, WatchOptions};
+use crate::watch::{LabelResolution, Watch, WatchOptions};
 use crate::{CpuMode, UpdateMode};
 
 /// Calls about maps. `map` is a map reference everywhere: `OBJECT/MAP`, `MAP`, `id:123` or
@@ -24,6 +24,8 @@ pub struct Maps {
     pub(crate) client: Client,
     unlocked: bool,
     pub(crate) wide_sums: bool,
+    pub(crate) resolve: Vec<v1::LabelResolution>,
+    pub(crate) resolve_declared: bool,
 }
 
 /// Which maps [`Maps::list`] lists: those that fit all of it. The default fits all maps.
@@ -39,7 +41,8 @@ pub struct MapFilter {
 
 impl Maps {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, unlocked: false, wide_sums: false }
+        let (resolve, resolve_declared) = (Vec::new(), false);
+        Self { client, unlocked: false, wide_sums: false, resolve, resolve_declared }
     }
 
     /// The same calls, but leaving the spin lock in a value alone: faster, and a value may be half
@@ -54,6 +57,15 @@ impl Maps {
     #[must_use]
     pub fn wide_sums(&self) -> Self {
         Self { wide_sums: true, ..self.clone() }
+    }
+
+    /// The same calls, with typed keys by the names that the agent's host has for their numbers:
+    /// those fields in requests and answers, and with `declared` in answers also those that the
+    /// map's maker declared. In requests these may always be written so.
+    #[must_use]
+    pub fn naming(&self, resolve: &[LabelResolution], declared: bool) -> Self {
+        let resolve = resolve.iter().map(LabelResolution::request).collect();
+        Self { resolve, resolve_declared: declared, ..self.clone() }
     }
 
     /// Makes a map that the agent owns.
@@ -139,6 +151,7 @@ impl Maps {
             typed,
             unlocked: self.unlocked,
             wide_sums: self.wide_sums,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().lookup(request).await)
     }
@@ -160,6 +173,7 @@ impl Maps {
             value: Some(value.into().into()),
             mode: mode.into(),
             unlocked: self.unlocked,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().update(request).await)?;
         Ok(())
@@ -169,7 +183,8 @@ impl Maps {
     pub async fn delete_entry(&self, map: &str, key: impl Into<Operand>) -> Result<(), Error> {
         let call = self.client.call("Delete");
         let (map, key) = (map.to_owned(), Some(key.into().into()));
-        let request = call.request(v1::DeleteRequest { map, key });
+        let resolve = self.resolve.clone();
+        let request = call.request(v1::DeleteRequest { map, key, resolve });
         call.answer(self.rpc().delete(request).await)?;
         Ok(())
     }
@@ -211,6 +226,7 @@ impl Maps {
             typed,
             unlocked: self.unlocked,
             wide_sums: self.wide_sums,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().lookup_and_delete(request).await)
     }
@@ -242,7 +258,12 @@ impl Maps {
     /// Reads the whole map, or a part of it. Returns when the agent has begun.
     pub async fn iterate(&self, map: &str, options: IterateOptions) -> Result<Entries, Error> {
         let call = self.client.call("Iterate");
-        let (stream, first) = call.open(self.rpc().iterate(options.into_request(map))).await?;
+        let request = v1::IterateRequest {
+            resolve: self.resolve.clone(),
+            resolve_declared: self.resolve_declared,
+            ..options.into_request(map)
+        };
+        let (stream, first) = call.open(self.rpc().iterate(request)).await?;
         Entries::new(call, stream, &first)
     }
 

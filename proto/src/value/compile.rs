@@ -219,7 +219,11 @@ impl Compiler {
             Meaning::Signed | Meaning::HexNumber | Meaning::Bool | Meaning::Enum(_) => {
                 whole.meaning
             }
-            Meaning::Float | Meaning::Pointer | Meaning::Text | Meaning::Opaque => {
+            Meaning::Float
+            | Meaning::Pointer
+            | Meaning::Text
+            | Meaning::Prefix
+            | Meaning::Opaque => {
                 return Err(problem());
             }
         };

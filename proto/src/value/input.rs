@@ -27,6 +27,9 @@ pub(super) fn scalar_bytes(scalar: &Scalar, json: &Json) -> Result<(Vec<u8>, Vec
         Meaning::Enum(names) => named(names, json, bits)?,
         Meaning::Float => float(json, bits)?,
         Meaning::Text => return text_bytes(json, scalar.load.bytes()),
+        Meaning::Prefix => {
+            return Err(expected("a prefix such as \"10.0.0.0/8\" or \"2001:db8::/32\"", json));
+        }
         Meaning::Ipv4 | Meaning::Ipv6 | Meaning::Mac | Meaning::Opaque => {
             let (what, numeric) = match scalar.meaning {
                 Meaning::Ipv4 => ("an IPv4 address such as \"10.0.0.1\"", true),

@@ -41,6 +41,7 @@ mod text;
 mod widen;
 mod wire;
 
+pub use address::parse_prefix;
 pub use bounds::Bounds;
 pub use encoded::{EncodedValue, MalformedValue};
 pub use error::{EncodeError, LengthError, PlanError, WrongLength};

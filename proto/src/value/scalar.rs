@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::address::HEX;
+use super::address::{HEX, Prefix};
 use super::form::Form;
 use super::names::Names;
 use super::schema::ByteOrder;
@@ -44,6 +44,8 @@ pub(super) enum Meaning {
     Ipv4,
     Ipv6,
     Mac,
+    /// The key of an LPM trie: a length in bits, in the host's order, and an address.
+    Prefix,
     Opaque,
 }
 
@@ -168,6 +170,7 @@ impl Scalar {
             | Meaning::Ipv4
             | Meaning::Ipv6
             | Meaning::Mac
+            | Meaning::Prefix
             | Meaning::Opaque => false,
         }
     }
@@ -205,7 +208,8 @@ impl Scalar {
                     let byte = [u8::try_from(printable).unwrap_or_default()];
                     form.text(&String::from_utf8_lossy(&byte))
                 }
-                other => form.unsigned(other, bits),
+                // A char of eBPF has a sign.
+                other => form.signed(extend(other, bits).cast_signed(), bits),
             },
             Meaning::Enum(names) => {
                 let number = self.number(at);
@@ -226,6 +230,10 @@ impl Scalar {
                 form.plain(format_args!("{}", Ipv6Addr::from(octets)))
             }
             Meaning::Mac => form.mac(chunk(at).unwrap_or_default()),
+            Meaning::Prefix => match Prefix::of(self.raw(at)) {
+                Some(prefix) => form.plain(format_args!("{prefix}")),
+                None => form.hex(self.raw(at)),
+            },
             Meaning::Opaque => form.hex(self.raw(at)),
         }
     }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName};
-use bpfgate_proto::value::{Plan, Schema};
+use bpfgate_proto::value::{Plan, Schema, parse_prefix};
 
 use super::RecordTypes;
 use super::capability::{self, Capabilities};
+use super::kind::is_trie;
 use super::mapped::Shared;
 use super::pins::Pins;
 use super::room::Room;
@@ -169,6 +170,18 @@ impl Map {
     /// Bytes of a key to typed values and back.
     pub fn key_plan(&self) -> Option<&Plan> {
         self.key_plan.as_deref()
+    }
+
+    /// How to read the fields of a key that is a prefix, which is otherwise read as one text.
+    pub fn fields_of_prefix(&self) -> Option<Plan> {
+        let key = self.about.schema.as_ref()?.key.as_ref()?;
+        is_trie(self.sys.info().map_type).then(|| Plan::compile(key).ok()).flatten()
+    }
+
+    /// The key that a prefix such as `10.0.0.0/8` is, if keys are prefixes of its length.
+    pub fn prefix_of_key(&self, text: &str) -> Option<Vec<u8>> {
+        let is_trie = is_trie(self.sys.info().map_type);
+        is_trie.then(|| parse_prefix(text, self.sys.key_len())).flatten()
     }
 
     /// Bytes of a value, on one CPU, to typed values and back.

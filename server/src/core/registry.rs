@@ -186,7 +186,7 @@ impl Registry {
         let record = about.records.own.as_ref().map_or(0, |ty| ty.memory());
         room.own.push(Arc::new(account.charge(note_bytes(&about).saturating_add(record))?));
         let meaning = match layout {
-            Some(layout) => Meaning::declared(layout, &account)?,
+            Some(layout) => Meaning::declared(layout, request.map_type, &account)?,
             None => Meaning::default(),
         };
         let sys = described::make(&request, meaning.schema.as_deref(), &mut room.kernel)?;

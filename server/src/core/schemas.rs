@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bpfgate_proto::value::{Plan, Schema, SchemaSource, Type};
 
 use super::Error;
+use super::kind::is_trie;
 use super::together::Together;
 use crate::btf::{BtfError, Library};
 use crate::ledger::{Account, Charge, Exhausted};
@@ -25,11 +26,16 @@ pub(super) struct Meaning {
 
 impl Meaning {
     /// Of a layout that was declared. It fits the map, or was refused before.
-    pub(super) fn declared(schema: Schema, account: &Account) -> Result<Self, Exhausted> {
+    pub(super) fn declared(
+        schema: Schema,
+        map_type: u32,
+        account: &Account,
+    ) -> Result<Self, Exhausted> {
         let sides = || [&schema.key, &schema.value].into_iter().flatten();
         let charge = account.charge(sides().map(Type::memory).fold(0, u64::saturating_add))?;
         let plan = |ty: &Option<Type>| ty.as_ref().and_then(|ty| Plan::compile(ty).ok());
         let (key, value) = (plan(&schema.key).map(Arc::new), plan(&schema.value).map(Arc::new));
+        let key = prefix_plan(schema.key.as_ref(), map_type).or(key);
         let (schema, charges) = (Some(Arc::new(schema)), vec![Arc::new(charge)]);
         Ok(Self { schema, key, value, together: None, charges })
     }
@@ -43,6 +49,13 @@ impl Meaning {
         let value = self.schema.as_ref().and_then(|schema| schema.value.as_ref());
         let together = Together::of(value.filter(|_| fits), size, cpus, account)?;
         Ok(Self { together: Some(together), ..self })
+    }
+
+    /// With prefixes for keys, where a map of that type has such.
+    fn for_type(self, map_type: u32) -> Self {
+        let key = self.schema.as_ref().and_then(|schema| schema.key.as_ref());
+        let key = prefix_plan(key, map_type).or(self.key);
+        Self { key, ..self }
     }
 
     /// The same, for another map of these types.
@@ -64,6 +77,11 @@ impl Meaning {
             }
         }
     }
+}
+
+/// How to read keys that are prefixes.
+fn prefix_plan(key: Option<&Type>, map_type: u32) -> Option<Arc<Plan>> {
+    key.filter(|_| is_trie(map_type)).and_then(Plan::prefix).map(Arc::new)
 }
 
 /// Compiles what the BTF of one object says of its maps.
@@ -107,7 +125,7 @@ impl<'a> Schemas<'a> {
             return Ok(Meaning::default());
         }
         if let Some(known) = self.pairs.get(&pair) {
-            return Ok(known.shared());
+            return Ok(known.shared().for_type(info.map_type));
         }
         let meaning = match self.pair(pair) {
             Ok(meaning) => meaning,
@@ -118,7 +136,7 @@ impl<'a> Schemas<'a> {
             }
         };
         self.pairs.insert(pair, meaning.shared());
-        Ok(meaning)
+        Ok(meaning.for_type(info.map_type))
     }
 
     /// A type by its id alone, unless the API cannot carry it.

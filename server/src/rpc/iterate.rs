@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, parts};
+use super::names::KeyNames;
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
 use super::typed::{ENTRY_BYTES, TypedEntries};
@@ -38,11 +39,13 @@ pub(super) fn start(
 ) -> Result<Stream<pb::IterateResponse>, Status> {
     let incarnation = shared.identity.incarnation_number;
     let account = call.account().clone();
-    let (request, shape, references) = request(&map, wire, incarnation, shared.most(), &account)?;
+    let key_names = KeyNames::of(shared, &map, wire.resolve.clone(), wire.resolve_declared)?;
+    let (request, shape, references) =
+        request(&map, wire, &key_names, (incarnation, shared.most()), &account)?;
     let reader = Reader::new(map, request)?;
     let (outlet, stream) = shared.outlet();
     let names = references.then(|| (shared.registry.clone(), HashMap::new()));
-    let pass = Pass { reader, shape, names, incarnation, account, sent: 0 };
+    let pass = Pass { reader, shape, names, key_names, incarnation, account, sent: 0 };
     tokio::spawn(run(shared.clone(), call.caller(), pass, outlet));
     Ok(stream)
 }
@@ -63,8 +66,8 @@ enum Shape {
 fn request(
     map: &Map,
     wire: pb::IterateRequest,
-    incarnation: u64,
-    most: u64,
+    names: &KeyNames,
+    (incarnation, most): (u64, u64),
     account: &Account,
 ) -> Result<(IterateRequest, Shape, bool), Status> {
     let pb::IterateRequest {
@@ -77,6 +80,8 @@ fn request(
         typed,
         wide_sums,
         references,
+        resolve: _,
+        resolve_declared: _,
     } = wire;
     let (parts, cpu) = (parts(halves)?, cpu_mode(cpu)?);
     let batch = batch_entries as usize;
@@ -94,7 +99,7 @@ fn request(
         Some(Position::from_token(&resume_token, map, incarnation)?)
     };
     let (shape, chunk) =
-        if typed { typed_shape(map, parts, cpu, most)? } else { (Shape::Packed, None) };
+        if typed { typed_shape(map, parts, cpu, names, most)? } else { (Shape::Packed, None) };
     let references = references && parts != Parts::Keys && map.value_kind().is_some();
     let chunk = if references { Some(chunk.unwrap_or(NAMED_MAX).min(NAMED_MAX)) } else { chunk };
     let limit = (limit > 0).then_some(limit);
@@ -120,11 +125,13 @@ fn typed_shape(
     map: &Map,
     parts: Parts,
     cpu: CpuMode,
+    names: &KeyNames,
     most: u64,
 ) -> Result<(Shape, Option<usize>), Error> {
     /// Far below any limit of a message, and enough that messages cost nothing.
     const BYTES: u64 = 1 << 20;
-    let bounds = entry_bounds(map, cpu, halves(parts))?;
+    let mut bounds = entry_bounds(map, cpu, halves(parts))?;
+    bounds.most = bounds.most.saturating_add(names.bytes());
     if bounds.least > most {
         let what = format!("a typed entry of map {}", map.text());
         return Err(Error::TooLarge { what, asked: bounds.least, limit: most });
@@ -189,7 +196,7 @@ async fn send_all(
         }
     }
 
-    let Pass { reader, shape: _, names: _, incarnation, account: _, sent } = pass;
+    let Pass { reader, shape: _, names: _, key_names: _, incarnation, account: _, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
@@ -217,6 +224,7 @@ struct Pass {
     shape: Shape,
     /// Where to find what values stand for, and what was found last; nothing if nobody asks.
     names: Option<(Arc<Registry>, HashMap<Bytes, pb::Reference>)>,
+    key_names: KeyNames,
     incarnation: u64,
     account: Account,
     /// Entries sent.
@@ -311,7 +319,7 @@ impl Pass {
         let (keys, values) = halves(parts);
         let (key, value) = (self.reader.key_stride(), self.reader.value_stride());
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let mut entries = TypedEntries::new(self.reader.map(), cpu, most);
+        let mut entries = TypedEntries::new(self.reader.map(), cpu, most, &self.key_names);
         for at in 0..chunk.count {
             let key = keys.then(|| nth(&chunk.keys, key, at));
             entries.add(key, values.then(|| nth(&chunk.values, value, at)))?;

@@ -11,6 +11,7 @@ mod iterate;
 mod map_convert;
 mod map_life;
 mod map_service;
+mod names;
 mod outlet;
 mod program_convert;
 mod program_service;

@@ -8,6 +8,7 @@ use bpfgate_proto::v1::reference::To;
 use tonic::Status;
 
 use super::Shared;
+use super::names::KeyNames;
 use super::typed::{Given, key_bytes, value_bytes};
 use crate::core::{CpuMode, Error, Locking, Map, ProgramId, Reference, Referent, UpdateMode};
 use crate::layer::Call;
@@ -72,7 +73,7 @@ pub(super) async fn point(
     shared: &Shared,
     call: &Arc<Call>,
     map: Arc<Map>,
-    key: Option<Given>,
+    (key, names): (Option<Given>, Option<KeyNames>),
     to: pb::Reference,
     mode: UpdateMode,
 ) -> Result<(), Status> {
@@ -80,7 +81,7 @@ pub(super) async fn point(
     let registry = shared.registry.clone();
     let mut held = call.account().empty();
     let work = move || {
-        let key = key_bytes(&map, key, &mut held)?;
+        let key = key_bytes(&map, key, names.as_ref(), &mut held)?;
         registry.point(&map, &key, &to, mode)
     };
     shared.work(call, work).await

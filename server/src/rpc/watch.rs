@@ -120,7 +120,8 @@ fn matcher(wire: pb::LabelMatcher) -> Result<LabelMatcher, Status> {
     Ok(LabelMatcher { label, op, values: values.into_iter().collect() })
 }
 
-fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {
+/// What a request wants of a label: `None` for its number.
+pub(super) fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {
     use pb::label_resolution::How;
     let pb::LabelResolution { label, how } = wire;
     let how = match How::try_from(how) {

@@ -22,7 +22,9 @@ use crate::values::duration;
 
 pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
-pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, UpdateArgs};
+pub(crate) use map::{
+    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, RestoreArgs, ShownArgs, UpdateArgs,
+};
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use top::TopArgs;
 pub(crate) use watch::{CountersArgs, EventsArgs, WatchCommand};

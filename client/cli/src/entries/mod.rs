@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, StdoutLock, Write as _};
 
 use bpfgate_client::value::Plan;
 use bpfgate_client::{EntryParts, Layout, v1};
+use serde_json::Value as Json;
 
 use self::bpftool::Bpftool;
 use crate::context::Context;
@@ -134,6 +135,29 @@ impl<'l> EntryWriter<'l> {
                 text.spill()
             }
         }
+    }
+
+    /// An entry as the agent tells it by the map's schema, with names in the place of numbers.
+    pub(crate) fn typed(&mut self, key: &Json, value: &Json) -> io::Result<()> {
+        let Self { layout: _, parts, each_cpu, style } = self;
+        let values = match value {
+            Json::Array(each) if *each_cpu => &each[..],
+            one => std::slice::from_ref(one),
+        };
+        for (cpu, value) in values.iter().enumerate() {
+            match style {
+                Style::Rows { printer, view } => printer.row(view.typed_cells(key, cpu, value))?,
+                Style::Text { text, .. } => {
+                    let key = (*parts != EntryParts::Values).then(|| format!("\"key\":{key}"));
+                    let cpu = each_cpu.then(|| format!("\"cpu\":{cpu}"));
+                    let value = (*parts != EntryParts::Keys).then(|| format!("\"value\":{value}"));
+                    let members: Vec<_> = key.into_iter().chain(cpu).chain(value).collect();
+                    let _ = write!(text.next(), "{{{}}}", members.join(","));
+                    text.spill()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// An entry whose value leads to something, by its name.

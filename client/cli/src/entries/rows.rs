@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use bpfgate_client::Layout;
 use bpfgate_client::value::{Leaf, Plan};
+use serde_json::Value as Json;
 
 use crate::render::{Cell, Column, Format, left, right};
 
@@ -80,6 +81,15 @@ impl<'l> EntryView<'l> {
         key.chain(cpu).chain(half(value)).chain(name).collect()
     }
 
+    /// One entry, or one CPU's part of it, as the agent tells it by the map's schema.
+    pub(crate) fn typed_cells(&self, key: &Json, cpu: usize, value: &Json) -> Vec<Cell> {
+        let half = |half: &Option<Half>, json| {
+            half.as_ref().map(|half| half.typed_cells(json)).unwrap_or_default()
+        };
+        let cpu = self.each_cpu.then_some(Cell::Number(cpu as u64));
+        half(&self.key, key).into_iter().chain(cpu).chain(half(&self.value, value)).collect()
+    }
+
     /// One entry, whose value is told by name.
     pub(crate) fn named_cells(&self, key: &[u8], value: &str) -> Vec<Cell> {
         let key = self.key.as_ref().map(|half| half.cells(key)).unwrap_or_default();
@@ -123,6 +133,16 @@ impl Half<'_> {
         self.plan.leaves().iter().map(column).collect()
     }
 
+    fn typed_cells(&self, json: &Json) -> Vec<Cell> {
+        match self.shape {
+            Shape::Leaves => {
+                self.plan.leaves().iter().map(|leaf| bare(at(json, leaf.path()))).collect()
+            }
+            Shape::Compact => vec![bare(Some(json))],
+            Shape::Json => vec![Cell::Json(json.clone())],
+        }
+    }
+
     fn cells(&self, bytes: &[u8]) -> Vec<Cell> {
         match self.shape {
             Shape::Leaves => {
@@ -133,5 +153,23 @@ impl Half<'_> {
                 vec![self.plan.decode(bytes).map_or(Cell::Missing, Cell::Json)]
             }
         }
+    }
+}
+
+/// The part at a leaf's path: `rx.slots[3]`.
+fn at<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
+    let mut parts = path.split(['.', '[']).filter(|part| !part.is_empty());
+    parts.try_fold(json, |at, part| match part.strip_suffix(']') {
+        Some(index) => at.get(index.parse::<usize>().ok()?),
+        None => at.get(part),
+    })
+}
+
+/// Text without quotes.
+fn bare(json: Option<&Json>) -> Cell {
+    match json {
+        None => Cell::Missing,
+        Some(Json::String(text)) => Cell::Text(text.clone()),
+        Some(other) => Cell::Text(other.to_string()),
     }
 }

@@ -7,6 +7,7 @@ mod completions;
 mod events;
 mod failures;
 mod maps;
+mod names;
 mod objects;
 mod references;
 mod restore;

@@ -1,22 +1,22 @@
 //! `bpfgate map dump`.
 
-use bpfgate_client::name::MapRef;
 use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::v1::Reference;
 use bpfgate_client::{Chunk, Entries, EntryParts, IterateOptions, Layout, v1};
 
-use super::entry::{cpu_mode, each_cpu};
+use super::entry::{check_forms, cpu_mode, each_cpu};
 use super::parse;
-use crate::args::DumpArgs;
+use crate::args::{DumpArgs, ShownArgs};
 use crate::context::Context;
 use crate::entries::{EntryWriter, Selection, Slots};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::progress::{self, Progress};
 use crate::render::Format;
+use crate::shown;
 
 pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure> {
-    let DumpArgs { map, keys, values, limit, per_cpu } = args;
+    let DumpArgs { map, keys, values, limit, per_cpu, shown: ShownArgs { names, fields } } = args;
     let parts = match (keys, values) {
         (true, false) => EntryParts::Keys,
         (false, true) => EntryParts::Values,
@@ -27,12 +27,18 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         let text = "bpftool prints whole entries: leave --keys and --values out, or -o bpftool";
         return Err(Failure::new(Exit::Usage, text));
     }
-    let (info, layout) = context.map(&map.map).await?;
+    let (info, layout) = context.map_as(&map.map, &fields.resolve).await?;
+    let resolve = shown::names(&fields.resolve);
+    let by_name = !resolve.is_empty() || names && !info.key_names.is_empty();
     let each_cpu = each_cpu(context, &layout, per_cpu);
     let kind = ReferenceKind::of_values(parse::map_type(&info));
     let named = kind.is_some() && parts != EntryParts::Keys && !bpftool;
     let selection = Selection { parts, each_cpu, single: false, named };
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
+    let typed = by_name && !bpftool && !named && parts != EntryParts::Values;
+    if typed {
+        check_forms(&fields.resolve)?;
+    }
     let mut slots = Slots::of(&info).filter(|_| bpftool);
     if limit == Some(0) {
         return Ok(writer.finish()?);
@@ -50,9 +56,11 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
         limit,
         wide_sums: true,
         references: named,
+        typed,
         ..Default::default()
     };
-    let mut entries = open(context, &map.map, options).await?;
+    let maps = context.client.maps().naming(&resolve, names);
+    let mut entries = maps.iterate(&map.map.to_string(), options).await?;
     check_sizes(&info, &layout, &entries, parts, each_cpu)?;
     let interrupt = Interrupt::new()?;
     let mut progress = Progress::beside_rows("read");
@@ -95,20 +103,18 @@ pub(super) async fn run(context: &Context, args: DumpArgs) -> Result<(), Failure
     }
 }
 
-async fn open(
-    context: &Context,
-    map: &MapRef,
-    options: IterateOptions,
-) -> Result<Entries, Failure> {
-    Ok(context.client.maps().iterate(&map.to_string(), options).await?)
-}
-
 fn print(
     writer: &mut EntryWriter<'_>,
     layout: &Layout,
     chunk: &Chunk,
     mut slots: Option<&mut Slots>,
 ) -> Result<u64, Failure> {
+    for (key, value) in chunk.typed() {
+        writer.typed(&key, &value)?;
+    }
+    if chunk.packed_keys().is_empty() && chunk.packed_values().is_empty() {
+        return Ok(chunk.len() as u64);
+    }
     let names = chunk.references();
     for (at, (key, value)) in chunk.iter().enumerate() {
         if let Some(slots) = &mut slots {

@@ -2,41 +2,73 @@
 
 use bpfgate_client::name::MapRef;
 use bpfgate_client::reference::ReferenceKind;
-use bpfgate_client::{Code, CpuMode, EntryParts, Error, Layout, Operand};
+use bpfgate_client::{Code, CpuMode, Datum, EntryParts, Error, Layout, Operand};
 
-use super::entry::{cpu_mode, each_cpu};
+use super::entry::{check_forms, cpu_mode, each_cpu};
 use super::parse;
-use crate::args::LookupArgs;
+use crate::args::{LookupArgs, ShownArgs};
 use crate::context::Context;
 use crate::entries::{EntryView, EntryWriter, Selection};
 use crate::exit::{Exit, Failure};
 use crate::render::{Cell, Format, Sheet, left};
+use crate::shown;
 
 pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failure> {
-    let LookupArgs { map, keys: texts, per_cpu, delete } = args;
+    let LookupArgs { map, keys: texts, per_cpu, delete, shown: ShownArgs { names, fields } } = args;
     let bpftool = context.format == Format::Bpftool;
     if bpftool && texts.len() > 1 {
         let text = "bpftool looks up one key at a time: give one, or leave -o bpftool out";
         return Err(Failure::new(Exit::Usage, text));
     }
-    let (info, layout) = context.map(&map.map).await?;
+    let (info, layout) = context.map_as(&map.map, &fields.resolve).await?;
+    let resolve = shown::names(&fields.resolve);
+    let asked = !resolve.is_empty() || names && !info.key_names.is_empty();
     let kind = parse::map_type(&info);
     if let ([text], false) = (&texts[..], bpftool || delete)
         && ReferenceKind::of_keys(kind).is_some()
     {
-        let key = parse::key_of(&info, &layout, text)?;
+        let key = parse::key_of(&info, &layout, text, asked)?;
         return by_reference(context, &map.map, &layout, (text, key)).await;
     }
     let named = ReferenceKind::of_values(kind).is_some() && !bpftool && !delete;
-    let keys = texts.iter().map(|key| parse::key(&info, &layout, key));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let data = texts.iter().map(|key| parse::datum(&info, &layout, key, !resolve.is_empty()));
+    let data = data.collect::<Result<Vec<_>, _>>()?;
     let each_cpu = each_cpu(context, &layout, per_cpu);
-    let maps = context.client.maps().wide_sums();
+    // Who writes names reads them, too.
+    let written = data.iter().any(|key| matches!(key, Datum::Typed(_)));
+    let maps = context.client.maps().wide_sums().naming(&resolve, names || written);
     let (name, cpu) = (map.map.to_string(), cpu_mode(each_cpu));
-    let single = keys.len() == 1;
+    let single = data.len() == 1;
     let selection = Selection { parts: EntryParts::Both, each_cpu, single, named };
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
     let mut missing = Vec::new();
+    let by_name = asked && !bpftool || written;
+    if by_name && !named {
+        check_forms(&fields.resolve)?;
+        let keys: Vec<_> = data.into_iter().map(|key| parse::typed(&layout, key)).collect();
+        if delete {
+            for (key, text) in keys.into_iter().zip(&texts) {
+                match maps.lookup_and_delete_typed(&name, key.clone(), cpu).await {
+                    Ok(value) => writer.typed(&key, &value)?,
+                    Err(error) if error.code() == Some(Code::NotFound) => missing.push(text),
+                    Err(error) => {
+                        writer.finish()?;
+                        return Err(error.into());
+                    }
+                }
+            }
+        } else {
+            let found = maps.lookup_batch_each(&name, keys, cpu).await?;
+            for (text, entry) in texts.iter().zip(found) {
+                match entry {
+                    Some((key, value)) => writer.typed(&key, &value)?,
+                    None => missing.push(text),
+                }
+            }
+        }
+        return finish(writer, &name, &missing);
+    }
+    let keys: Vec<_> = data.iter().map(parse::bytes).collect();
     if named {
         for (key, text) in keys.iter().zip(&texts) {
             match maps.lookup_reference(&name, key.clone()).await {
@@ -70,6 +102,11 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
             }
         }
     }
+    finish(writer, &name, &missing)
+}
+
+/// Prints what was found, and fails if something was not.
+fn finish(writer: EntryWriter<'_>, name: &str, missing: &[&String]) -> Result<(), Failure> {
     writer.finish()?;
     if missing.is_empty() {
         return Ok(());
