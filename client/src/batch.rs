@@ -32,6 +32,20 @@ impl Maps {
         Ok(typed_entries(&answer.typed_entries).collect())
     }
 
+    /// The same for each key in the request's order, `None` for one without an entry.
+    pub async fn lookup_batch_each(
+        &self,
+        map: &str,
+        keys: impl Into<Keys>,
+        cpu: CpuMode,
+    ) -> Result<Vec<Option<(serde_json::Value, serde_json::Value)>>, Error> {
+        let answer = self.lookup_batch_as(map, keys.into(), cpu, true).await?;
+        let v1::LookupBatchResponse { count, found, typed_entries: entries, .. } = answer;
+        let there = |at: usize| at / 8 < found.len() && bit(&found, at);
+        let mut entries = typed_entries(&entries);
+        Ok((0..count as usize).map(|at| there(at).then(|| entries.next()).flatten()).collect())
+    }
+
     async fn lookup_batch_as(
         &self,
         map: &str,
@@ -41,8 +55,18 @@ impl Maps {
     ) -> Result<v1::LookupBatchResponse, Error> {
         let call = self.client.call("LookupBatch");
         let (keys, typed_keys) = keys.into_fields();
-        let (map, cpu) = (map.to_owned(), cpu.into());
-        let request = call.request(v1::LookupBatchRequest { map, keys, typed_keys, cpu, typed });
+        let (map, cpu, wide_sums) = (map.to_owned(), cpu.into(), self.wide_sums);
+        let request = v1::LookupBatchRequest {
+            map,
+            keys,
+            typed_keys,
+            cpu,
+            typed,
+            wide_sums,
+            resolve: self.resolve.clone(),
+            resolve_declared: self.resolve_declared,
+        };
+        let request = call.request(request);
         call.answer(self.rpc().lookup_batch(request).await)
     }
 
@@ -80,7 +104,9 @@ impl Maps {
         let call = self.client.call("DeleteBatch");
         let (keys, typed_keys) = keys.into().into_fields();
         let map = map.to_owned();
-        let request = call.request(v1::DeleteBatchRequest { map, keys, typed_keys, missing_ok });
+        let resolve = self.resolve.clone();
+        let request = v1::DeleteBatchRequest { map, keys, typed_keys, missing_ok, resolve };
+        let request = call.request(request);
         Ok(Deleted::new(call.answer(self.rpc().delete_batch(request).await)?))
     }
 }
@@ -155,6 +181,13 @@ impl EntryBatch {
         Self { entries: v1::PackedEntries { typed_entries, ..Default::default() } }
     }
 
+    /// Keys back to back, and what the value of each shall lead to.
+    pub fn pointing(keys: impl Into<Bytes>, references: Vec<v1::Reference>) -> Self {
+        let count = u32::try_from(references.len()).unwrap_or(u32::MAX);
+        let keys = keys.into();
+        Self { entries: v1::PackedEntries { count, keys, references, ..Default::default() } }
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         self.entries.typed_entries.len().max(self.entries.count as usize)
@@ -179,11 +212,16 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(K, V)> for EntryBatch {
     }
 }
 
-/// As another map had them. With one half only it is no entry, and the agent says so.
+/// As another map had them, by what the values lead to if that came with them. With one half only
+/// it is no entry, and the agent says so.
 impl From<Chunk> for EntryBatch {
     fn from(chunk: Chunk) -> Self {
-        let resume_token = Bytes::new();
-        Self { entries: v1::PackedEntries { resume_token, ..chunk.into_packed() } }
+        let mut entries = v1::PackedEntries { resume_token: Bytes::new(), ..chunk.into_packed() };
+        if !entries.references.is_empty() {
+            entries.values = Bytes::new();
+            entries.typed_entries.iter_mut().for_each(|entry| entry.value = None);
+        }
+        Self { entries }
     }
 }
 

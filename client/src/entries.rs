@@ -31,11 +31,17 @@ pub struct IterateOptions {
     pub batch_entries: u32,
     /// Entries by the map's schema instead of bytes: [`Chunk::typed`].
     pub typed: bool,
+    /// Take sums that are laid out as [`crate::Layout::sum`] has them, and not as one CPU's value.
+    /// Without this such a map is refused, unless entries are typed.
+    pub wide_sums: bool,
+    /// In maps of references, what each value leads to beside the entries: [`Chunk::references`].
+    pub references: bool,
 }
 
 impl IterateOptions {
     pub(crate) fn into_request(self, map: &str) -> v1::IterateRequest {
-        let Self { parts, cpu, limit, resume_token, batch_entries, typed } = self;
+        let Self { parts, cpu, limit, resume_token, batch_entries, typed, wide_sums, references } =
+            self;
         v1::IterateRequest {
             map: map.to_owned(),
             parts: parts.into(),
@@ -44,6 +50,11 @@ impl IterateOptions {
             resume_token,
             batch_entries,
             typed,
+            wide_sums,
+            references,
+            // Of all calls alike: see `Maps::naming`.
+            resolve: Vec::new(),
+            resolve_declared: false,
         }
     }
 }
@@ -148,6 +159,10 @@ impl Chunk {
         if typed > 0 && typed != count {
             return Err(format!("{count} entries with {typed} typed ones"));
         }
+        let references = packed.references.len();
+        if references > 0 && references != count {
+            return Err(format!("{count} entries with {references} references"));
+        }
         Ok(Self { packed, strides })
     }
 
@@ -175,6 +190,12 @@ impl Chunk {
     /// Nothing unless [`IterateOptions::typed`] was set.
     pub fn typed(&self) -> impl Iterator<Item = (serde_json::Value, serde_json::Value)> {
         typed_entries(&self.packed.typed_entries)
+    }
+
+    /// What each value leads to, empty where the kernel does not tell. Nothing unless
+    /// [`IterateOptions::references`] was set, and in maps of plain values.
+    pub fn references(&self) -> &[v1::Reference] {
+        &self.packed.references
     }
 
     pub(crate) fn into_packed(self) -> v1::PackedEntries {

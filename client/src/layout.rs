@@ -1,7 +1,8 @@
 //! What the bytes of one map mean: its schema, compiled.
 
-use bpfgate_proto::v1;
-use bpfgate_proto::value::{Plan, PlanError, Schema, SchemaError};
+use bpfgate_proto::map_type::is_indexed;
+use bpfgate_proto::v1::{self, CpuMode};
+use bpfgate_proto::value::{Display, Encoding, Kind, Plan, PlanError, Schema, SchemaError, Type};
 
 /// How to read and write the keys and values of one map. Made once from [`v1::Map`], which
 /// [`crate::Maps::get`] returns whole.
@@ -14,6 +15,10 @@ pub struct Layout {
     pub key: Plan,
     /// Of one value, for one CPU.
     pub value: Plan,
+    /// Of the values of all CPUs together, as [`crate::CpuMode::Sum`] with wide sums gives them.
+    pub sum: Plan,
+    /// Whether anything is added in these; otherwise they are lists of all CPUs' values.
+    pub adds: bool,
     /// Whether there is a value for each CPU.
     pub per_cpu: bool,
     /// Bytes of one entry's value with [`crate::CpuMode::Each`].
@@ -54,33 +59,55 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Compiles the map's schema. Keys and values of which nothing is known are plain bytes.
+    /// Compiles the map's schema. Keys and values of which nothing is known are plain bytes; but a
+    /// value of 1, 2, 4 or 8 bytes is a number, as in a watch, and so is the index of an array.
     pub fn of(map: &v1::Map) -> Result<Self, LayoutError> {
         let name = || map.name.clone();
-        let schema = map
-            .schema
-            .clone()
-            .map(Schema::try_from)
-            .transpose()
-            .map_err(|source| LayoutError::Schema { map: name(), source })?;
+        let unknown = |source| LayoutError::Schema { map: name(), source };
+        let schema = map.schema.clone().map(Schema::try_from).transpose().map_err(unknown)?;
+        let sum = map.sum_type.clone().map(Type::try_from).transpose().map_err(unknown)?;
         let spec = map.spec.clone().unwrap_or_default();
         let (key, value) = schema.map_or((None, None), |schema| (schema.key, schema.value));
-        let compile = |part, ty: Option<_>, size: u32| {
+        let plan = |ty: &Type| {
+            Plan::compile(ty).map_err(|source| LayoutError::Plan { map: name(), source })
+        };
+        let compile = |part, ty: Option<&Type>, size: u32| {
+            let number = match part {
+                "key" => size == 4 && is_indexed(spec.r#type.cast_unsigned()),
+                _ => matches!(size, 1 | 2 | 4 | 8),
+            };
             let size = size as usize;
-            let Some(ty) = ty else { return Ok(Plan::opaque(size)) };
-            let plan =
-                Plan::compile(&ty).map_err(|source| LayoutError::Plan { map: name(), source })?;
+            let Some(ty) = ty else {
+                return if number { plan(&unsigned(size)) } else { Ok(Plan::opaque(size)) };
+            };
+            let plan = plan(ty)?;
             if plan.size() == size {
                 return Ok(plan);
             }
             Err(LayoutError::Size { map: name(), part, schema: plan.size(), size })
         };
+        let one = compile("value", value.as_ref(), spec.value_size)?;
+        let all = sum.as_ref().map_or_else(|| Ok(one.clone()), plan)?;
+        let one_type = value.unwrap_or_else(|| Type::opaque(spec.value_size));
+        let is_trie = spec.r#type() == v1::MapType::LpmTrie;
+        let prefix = key.as_ref().filter(|_| is_trie).and_then(Plan::prefix);
+        let key = compile("key", key.as_ref(), spec.key_size)?;
         Ok(Self {
-            key: compile("key", key, spec.key_size)?,
-            value: compile("value", value, spec.value_size)?,
+            key: prefix.unwrap_or(key),
+            value: one,
+            sum: all,
+            adds: !sum.is_some_and(|sum| is_list_of(&sum, &one_type)),
             per_cpu: map.per_cpu,
             value_stride: map.value_stride as usize,
         })
+    }
+
+    /// How to read a value as calls with that mode give it.
+    pub fn plan_of_value(&self, cpu: CpuMode) -> &Plan {
+        match cpu {
+            CpuMode::Sum => &self.sum,
+            CpuMode::Each | CpuMode::Unspecified => &self.value,
+        }
     }
 
     /// The value of each CPU in an entry's bytes, in CPU order: one where the map is not per-CPU
@@ -100,6 +127,21 @@ impl Layout {
             1
         }
     }
+}
+
+fn unsigned(size: usize) -> Type {
+    let kind =
+        Kind::Integer { encoding: Encoding::Unsigned, big_endian: false, display: Display::Plain };
+    Type { name: String::new(), size: u32::try_from(size).unwrap_or(0), kind }
+}
+
+/// Whether what the values of all CPUs are together is one behind the other.
+fn is_list_of(sum: &Type, value: &Type) -> bool {
+    let Kind::Array { element, .. } = &sum.kind else { return false };
+    // A character is a text of one there, and what is too large to be shown is plain bytes.
+    let text =
+        matches!(&element.kind, Kind::Array { element, length: 1, .. } if **element == *value);
+    **element == *value || **element == Type::opaque(value.size) || text
 }
 
 #[cfg(test)]

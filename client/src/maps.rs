@@ -15,7 +15,7 @@ use crate::entries::{Entries, IterateOptions};
 use crate::error::{Call, Error};
 use crate::events::{EventOptions, Events};
 use crate::pieces::Pieces;
-use crate::watch::{Watch, WatchOptions};
+use crate::watch::{LabelResolution, Watch, WatchOptions};
 use crate::{CpuMode, UpdateMode};
 
 /// Calls about maps. `map` is a map reference everywhere: `OBJECT/MAP`, `MAP`, `id:123` or
@@ -24,6 +24,9 @@ use crate::{CpuMode, UpdateMode};
 pub struct Maps {
     pub(crate) client: Client,
     unlocked: bool,
+    pub(crate) wide_sums: bool,
+    pub(crate) resolve: Vec<v1::LabelResolution>,
+    pub(crate) resolve_declared: bool,
 }
 
 /// Which maps [`Maps::list`] lists: those that fit all of it. The default fits all maps.
@@ -39,7 +42,8 @@ pub struct MapFilter {
 
 impl Maps {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, unlocked: false }
+        let (resolve, resolve_declared) = (Vec::new(), false);
+        Self { client, unlocked: false, wide_sums: false, resolve, resolve_declared }
     }
 
     /// The same calls, but leaving the spin lock in a value alone: faster, and a value may be half
@@ -47,6 +51,22 @@ impl Maps {
     #[must_use]
     pub fn unlocked(&self) -> Self {
         Self { unlocked: true, ..self.clone() }
+    }
+
+    /// The same calls, but with [`CpuMode::Sum`] taking bytes as [`crate::Layout::sum`] reads them
+    /// where sums need more room than one CPU's value has. Otherwise such lookups are refused.
+    #[must_use]
+    pub fn wide_sums(&self) -> Self {
+        Self { wide_sums: true, ..self.clone() }
+    }
+
+    /// The same calls, with typed keys by the names that the agent's host has for their numbers:
+    /// those fields in requests and answers, and with `declared` in answers also those that the
+    /// map's maker declared. In requests these may always be written so.
+    #[must_use]
+    pub fn naming(&self, resolve: &[LabelResolution], declared: bool) -> Self {
+        let resolve = resolve.iter().map(LabelResolution::request).collect();
+        Self { resolve, resolve_declared: declared, ..self.clone() }
     }
 
     /// Makes a map that the agent owns: a [`NewMap`](crate::NewMap), or the request as it is.
@@ -116,6 +136,7 @@ impl Maps {
             map: map.to_owned(),
             key: Some(key.into().into()),
             unlocked: self.unlocked,
+            resolve: self.resolve.clone(),
         });
         let mut stream = call.answer(self.rpc().read_value(request).await)?;
         let mut pieces = Pieces::new(call);
@@ -165,6 +186,8 @@ impl Maps {
             cpu: cpu.into(),
             typed,
             unlocked: self.unlocked,
+            wide_sums: self.wide_sums,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().lookup(request).await)
     }
@@ -186,6 +209,7 @@ impl Maps {
             value: Some(value.into().into()),
             mode: mode.into(),
             unlocked: self.unlocked,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().update(request).await)?;
         Ok(())
@@ -195,7 +219,8 @@ impl Maps {
     pub async fn delete_entry(&self, map: &str, key: impl Into<Operand>) -> Result<(), Error> {
         let call = self.client.call("Delete");
         let (map, key) = (map.to_owned(), Some(key.into().into()));
-        let request = call.request(v1::DeleteRequest { map, key });
+        let resolve = self.resolve.clone();
+        let request = call.request(v1::DeleteRequest { map, key, resolve });
         call.answer(self.rpc().delete(request).await)?;
         Ok(())
     }
@@ -236,6 +261,8 @@ impl Maps {
             cpu: cpu.into(),
             typed,
             unlocked: self.unlocked,
+            wide_sums: self.wide_sums,
+            resolve: self.resolve.clone(),
         });
         call.answer(self.rpc().lookup_and_delete(request).await)
     }
@@ -267,7 +294,12 @@ impl Maps {
     /// Reads the whole map, or a part of it. Returns when the agent has begun.
     pub async fn iterate(&self, map: &str, options: IterateOptions) -> Result<Entries, Error> {
         let call = self.client.call("Iterate");
-        let (stream, first) = call.open(self.rpc().iterate(options.into_request(map))).await?;
+        let request = v1::IterateRequest {
+            resolve: self.resolve.clone(),
+            resolve_declared: self.resolve_declared,
+            ..options.into_request(map)
+        };
+        let (stream, first) = call.open(self.rpc().iterate(request)).await?;
         Entries::new(call, stream, &first)
     }
 

@@ -168,9 +168,10 @@ fn parts(mut entries: v1::PackedEntries) -> impl Iterator<Item = v1::PackedEntri
     std::iter::from_fn(move || {
         if !entries.typed_entries.is_empty() {
             let rest = entries.typed_entries.len().min(TYPED_ENTRIES);
-            let rest = entries.typed_entries.split_off(rest);
-            let typed_entries = std::mem::replace(&mut entries.typed_entries, rest);
-            return Some(v1::PackedEntries { typed_entries, ..Default::default() });
+            let references = entries.references.len().min(rest);
+            let references = entries.references.drain(..references).collect();
+            let typed_entries = entries.typed_entries.drain(..rest).collect();
+            return Some(v1::PackedEntries { typed_entries, references, ..Default::default() });
         }
         if entries.count == 0 && entries.keys.is_empty() && entries.values.is_empty() {
             return None;
@@ -183,7 +184,9 @@ fn parts(mut entries: v1::PackedEntries) -> impl Iterator<Item = v1::PackedEntri
         entries.count -= count;
         let (keys, values) =
             (entries.keys.split_to(take * key), entries.values.split_to(take * value));
-        Some(v1::PackedEntries { count, keys, values, ..Default::default() })
+        let references = entries.references.len().min(take);
+        let references = entries.references.drain(..references).collect();
+        Some(v1::PackedEntries { count, keys, values, references, ..Default::default() })
     })
 }
 

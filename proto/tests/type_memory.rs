@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use bpfgate_proto::value::{Display, Encoding, EnumValue, Field, Kind, Plan, Type};
+use bpfgate_proto::value::{Display, Encoding, EnumValue, Field, Kind, Plan, Summed, Type};
 
 struct Counting;
 
@@ -86,12 +86,27 @@ fn a_type_takes_no_more_than_it_says() {
         let said = ty.memory();
         let plan = Plan::compile(&ty).unwrap();
         plan.leaves();
-        let _ = plan.summable();
         let mut text = Vec::new();
         plan.write_json(&vec![0; ty.size as usize], &mut text).unwrap();
         drop(text);
         let takes = HELD.get().wrapping_sub(before) as u64;
         assert!(takes <= said, "{name}: {takes} of {said}");
         assert!(said <= 4 * takes + 4096, "{name}: {takes} of {said}");
+
+        let before = HELD.get();
+        let summed = Summed::ways(&ty, 2).find_map(|summed| {
+            let wide = summed.ty.as_ref().map(Plan::compile).transpose().ok()?;
+            Some((summed, wide))
+        });
+        let (summed, wide) = summed.unwrap();
+        let said = summed.memory();
+        if let Some(wide) = &wide {
+            wide.leaves();
+            let mut text = Vec::new();
+            wide.write_json(&vec![0; wide.size()], &mut text).unwrap();
+        }
+        let takes = HELD.get().wrapping_sub(before) as u64;
+        assert!(takes <= said, "the sum of {name}: {takes} of {said}");
+        assert!(said <= 4 * takes + 4096, "the sum of {name}: {takes} of {said}");
     }
 }

@@ -11,6 +11,8 @@ use crate::human;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell {
     Missing,
+    /// Missing, and not even a field of an object.
+    Absent,
     Text(String),
     Number(u64),
     /// A number of bytes.
@@ -58,7 +60,7 @@ impl Column {
 /// As it is in JSON.
 pub(crate) fn json(cell: Cell) -> Json {
     match cell {
-        Cell::Missing | Cell::Time(None) => Json::Null,
+        Cell::Missing | Cell::Absent | Cell::Time(None) => Json::Null,
         Cell::Text(text) => Json::String(text),
         Cell::Number(number) | Cell::Size(number) => Json::from(number),
         Cell::Flag(flag) => Json::Bool(flag),
@@ -73,7 +75,7 @@ pub(crate) fn json(cell: Cell) -> Json {
 /// As it is in CSV.
 pub(crate) fn plain_text(cell: &Cell) -> String {
     match cell {
-        Cell::Missing | Cell::Time(None) => String::new(),
+        Cell::Missing | Cell::Absent | Cell::Time(None) => String::new(),
         Cell::Text(text) | Cell::Json(Json::String(text)) => text.clone(),
         Cell::Number(number) | Cell::Size(number) => number.to_string(),
         Cell::Flag(flag) => flag.to_string(),
@@ -88,7 +90,7 @@ pub(crate) fn plain_text(cell: &Cell) -> String {
 /// As it is in a table.
 pub(crate) fn table_text(cell: &Cell) -> String {
     match cell {
-        Cell::Missing | Cell::Time(None) => "-".to_owned(),
+        Cell::Missing | Cell::Absent | Cell::Time(None) => "-".to_owned(),
         Cell::List(items) if items.is_empty() => "-".to_owned(),
         Cell::Labels(labels) if labels.is_empty() => "-".to_owned(),
         Cell::Items(items) if items.is_empty() => "-".to_owned(),

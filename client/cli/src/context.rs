@@ -10,6 +10,7 @@ use bpfgate_client::{Client, Code, Error, Layout, MapFilter, Options, v1};
 use crate::args::Cli;
 use crate::exit::{Exit, Failure};
 use crate::render::{Column, Format, Printer, Sheet};
+use crate::shown::{self, Resolve};
 
 pub(crate) struct Context {
     pub(crate) client: Client,
@@ -57,12 +58,22 @@ impl Context {
 
     /// A map and how to read it.
     pub(crate) async fn map(&self, map: &MapRef) -> Result<(v1::Map, Layout), Failure> {
+        self.map_as(map, &[]).await
+    }
+
+    /// The same, some of its fields in another form.
+    pub(crate) async fn map_as(
+        &self,
+        map: &MapRef,
+        asked: &[Resolve],
+    ) -> Result<(v1::Map, Layout), Failure> {
         let name = map.to_string();
-        let map = match self.client.maps().get(&name).await {
+        let mut map = match self.client.maps().get(&name).await {
             Ok(map) => map,
             Err(error) => return Err(self.no_such_map(error, map).await),
         };
         self.check_byte_order().await?;
+        shown::apply(&mut map, asked)?;
         let layout = Layout::of(&map).map_err(|error| {
             let source = std::error::Error::source(&error);
             let why = source.map(|source| format!(": {source}")).unwrap_or_default();

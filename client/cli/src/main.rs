@@ -34,6 +34,7 @@ mod render;
 mod restore;
 mod say;
 mod scalar;
+mod shown;
 mod spark;
 mod target;
 mod top;

@@ -265,7 +265,7 @@ fn write_cells(
 /// By hand, because `serde_json::Map` would sort the fields.
 fn write_object(out: &mut impl Write, columns: &[Column], cells: Vec<Cell>) -> io::Result<()> {
     let mut before = "{";
-    for (column, cell) in columns.iter().zip(cells) {
+    for (column, cell) in columns.iter().zip(cells).filter(|(_, cell)| *cell != Cell::Absent) {
         write!(out, "{before}{}:", Json::from(column.name.as_str()))?;
         serde_json::to_writer(&mut *out, &json(cell))?;
         before = ",";

@@ -1,6 +1,6 @@
 //! Types that `map create` can declare for a key or a value.
 
-use bpfgate_client::value::{Display, Encoding, Kind, Type};
+use bpfgate_client::value::{Display, Encoding, Field, Kind, Type};
 use clap::ValueEnum;
 
 use crate::exit::{Exit, Failure};
@@ -26,6 +26,9 @@ pub(crate) enum Scalar {
     Ipv4,
     Ipv6,
     Mac,
+    // Keys of an lpm_trie.
+    Ipv4Prefix,
+    Ipv6Prefix,
     // These two need their number of bytes.
     Text,
     Bytes,
@@ -54,7 +57,11 @@ impl Scalar {
                 ));
             }
         };
-        Ok(Type { name: String::new(), size, kind: self.kind(size) })
+        let name = match self {
+            Self::Ipv4Prefix | Self::Ipv6Prefix => "struct bpf_lpm_trie_key".to_owned(),
+            _ => String::new(),
+        };
+        Ok(Type { name, size, kind: self.kind(size) })
     }
 
     fn size(self) -> Option<u32> {
@@ -62,9 +69,10 @@ impl Scalar {
             Self::U8 | Self::I8 | Self::Bool => Some(1),
             Self::U16 | Self::I16 | Self::Be16 => Some(2),
             Self::U32 | Self::I32 | Self::Be32 | Self::F32 | Self::Ipv4 => Some(4),
-            Self::U64 | Self::I64 | Self::Be64 | Self::F64 => Some(8),
+            Self::U64 | Self::I64 | Self::Be64 | Self::F64 | Self::Ipv4Prefix => Some(8),
             Self::Mac => Some(6),
             Self::Ipv6 => Some(16),
+            Self::Ipv6Prefix => Some(20),
             Self::Text | Self::Bytes => None,
         }
     }
@@ -81,6 +89,8 @@ impl Scalar {
             Self::Ipv4 => Kind::Opaque { display: Display::Ipv4 },
             Self::Ipv6 => Kind::Opaque { display: Display::Ipv6 },
             Self::Mac => Kind::Opaque { display: Display::Mac },
+            Self::Ipv4Prefix => prefix(4, Display::Ipv4),
+            Self::Ipv6Prefix => prefix(16, Display::Ipv6),
             Self::Bytes => Kind::Opaque { display: Display::Plain },
             Self::Text => {
                 let character =
@@ -93,6 +103,18 @@ impl Scalar {
     fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
+}
+
+/// What the kernel takes for the key of a trie.
+fn prefix(size: u32, display: Display) -> Kind {
+    let number =
+        Kind::Integer { encoding: Encoding::Unsigned, big_endian: false, display: Display::Plain };
+    let length = Type { name: "__u32".to_owned(), size: 4, kind: number };
+    let address = Type { name: String::new(), size, kind: Kind::Opaque { display } };
+    let field =
+        |name: &str, ty, bit_offset| Field { name: name.to_owned(), ty, bit_offset, bit_size: 0 };
+    let fields = vec![field("prefixlen", length, 0), field("data", address, 32)];
+    Kind::Record { is_union: false, fields }
 }
 
 #[cfg(test)]

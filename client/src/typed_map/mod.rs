@@ -210,10 +210,18 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
         })
     }
 
-    /// The value of a key, `None` if it has no entry. Of a per-CPU map the sum over the CPUs by
-    /// the map's schema, which has to be one that can be added.
+    /// The value of a key, `None` if it has no entry. Of a per-CPU map the sum over the CPUs, if
+    /// its numbers have 64 bits; see [`Self::get_sum`] for others.
     pub async fn get(&self, key: &K) -> Result<Option<V>, Error> {
         let found = self.maps.lookup(&self.reference, key.as_bytes(), CpuMode::Sum).await;
+        present(found)?.map(|bytes| one("Lookup", &bytes)).transpose()
+    }
+
+    /// The sum of a key's values over the CPUs, `None` if it has no entry. Sums have 64 bits, so `S`
+    /// is what the map's `sum_type` is: `u64` where the value is a `u32`.
+    pub async fn get_sum<S: Plain>(&self, key: &K) -> Result<Option<S>, Error> {
+        let maps = self.maps.wide_sums();
+        let found = maps.lookup(&self.reference, key.as_bytes(), CpuMode::Sum).await;
         present(found)?.map(|bytes| one("Lookup", &bytes)).transpose()
     }
 
@@ -277,10 +285,19 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
         }
     }
 
-    /// All entries, as a `Stream`; of a per-CPU map with the sums over the CPUs.
+    /// All entries, as a `Stream`; of a per-CPU map with the sums over the CPUs, as in
+    /// [`Self::get`].
     #[expect(clippy::iter_not_returning_iterator, reason = "a stream: entries have to come first")]
     pub async fn iter(&self) -> Result<TypedEntries<K, V>, Error> {
         let options = IterateOptions { cpu: CpuMode::Sum, ..IterateOptions::default() };
+        let entries = self.maps.iterate(&self.reference, options).await?;
+        TypedEntries::new(entries)
+    }
+
+    /// All entries with the sums over the CPUs, as in [`Self::get_sum`].
+    pub async fn iter_sums<S: Plain>(&self) -> Result<TypedEntries<K, S>, Error> {
+        let cpu = CpuMode::Sum;
+        let options = IterateOptions { cpu, wide_sums: true, ..IterateOptions::default() };
         let entries = self.maps.iterate(&self.reference, options).await?;
         TypedEntries::new(entries)
     }

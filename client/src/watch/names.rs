@@ -91,7 +91,7 @@ impl LabelResolution {
         WORDS.iter().map(|(word, _)| *word)
     }
 
-    pub(super) fn request(&self) -> v1::LabelResolution {
+    pub(crate) fn request(&self) -> v1::LabelResolution {
         let how = match self.what {
             None => How::Number,
             Some(HostName::Interface) => How::IfindexName,

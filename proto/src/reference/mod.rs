@@ -8,7 +8,7 @@
 //! | device | `eth0`, `eth0=OBJECT/PROGRAM` |
 //! | CPU | `64`, `queue=64`, `queue=64,program=OBJECT/PROGRAM` |
 //! | cgroup, file | an absolute path |
-//! | socket | `tcp:127.0.0.1:80`, `udp:[::1]:53-[::1]:4000`, `inode:12345` |
+//! | socket | `tcp:127.0.0.1:80`, `udp:[::1]:53-[::1]:4000`, `inode:12345`, `cookie:7` |
 //! | process | `1234` |
 
 use std::fmt;
@@ -114,7 +114,8 @@ impl ReferenceKind {
             Self::Cpu => "a CPU's queue: queue=PACKETS or queue=PACKETS,program=OBJECT/PROGRAM",
             Self::Cgroup => "a cgroup: the absolute path of its directory",
             Self::Socket => {
-                "a socket: tcp:LOCAL, tcp:LOCAL-REMOTE, udp:… or inode:N, as in tcp:127.0.0.1:80"
+                "a socket: tcp:LOCAL, tcp:LOCAL-REMOTE, udp:…, inode:N or cookie:N, as in \
+                 tcp:127.0.0.1:80"
             }
             Self::Process => "a process: its id",
             Self::File => "a file: its absolute path",

@@ -20,6 +20,8 @@ pub enum SocketRef {
     },
     /// The one with that inode, as `ss -e` shows it and /proc/PID/fd has it.
     Inode(u64),
+    /// The one with that cookie, as the kernel tells of a map's slot.
+    Cookie(u64),
 }
 
 /// What a socket speaks.
@@ -45,8 +47,8 @@ impl FromStr for SocketRef {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        const RULE: &str = "write tcp:LOCAL, tcp:LOCAL-REMOTE, udp:… or inode:N, with addresses as \
-            in 127.0.0.1:80 and [::1]:80";
+        const RULE: &str = "write tcp:LOCAL, tcp:LOCAL-REMOTE, udp:…, inode:N or cookie:N, with \
+            addresses as in 127.0.0.1:80 and [::1]:80";
         let bad = || bad("socket", text, RULE);
         let (scheme, rest) = text.split_once(':').ok_or_else(bad)?;
         let protocol = match scheme {
@@ -55,6 +57,10 @@ impl FromStr for SocketRef {
             "inode" => {
                 let inode = rest.parse().ok().filter(|&inode| inode > 0).ok_or_else(bad)?;
                 return Ok(Self::Inode(inode));
+            }
+            "cookie" => {
+                let cookie = rest.parse().ok().filter(|&cookie| cookie > 0).ok_or_else(bad)?;
+                return Ok(Self::Cookie(cookie));
             }
             _ => return Err(bad()),
         };
@@ -75,6 +81,7 @@ impl fmt::Display for SocketRef {
                 remote.map_or(Ok(()), |remote| write!(f, "-{remote}"))
             }
             Self::Inode(inode) => write!(f, "inode:{inode}"),
+            Self::Cookie(cookie) => write!(f, "cookie:{cookie}"),
         }
     }
 }
@@ -93,10 +100,12 @@ mod tests {
         };
         assert_eq!(socket, expected);
         assert_eq!("inode:7".parse(), Ok(SocketRef::Inode(7)));
+        assert_eq!("cookie:7".parse(), Ok(SocketRef::Cookie(7)));
+        assert_eq!(SocketRef::Cookie(7).to_string(), "cookie:7");
         for wrong in ["", "tcp", "tcp:", "tcp:1.2.3.4", "tcp:::1:80", "inode:0", "unix:/run/a"] {
             assert!(wrong.parse::<SocketRef>().is_err(), "{wrong}");
         }
-        for wrong in ["udp:1.2.3.4:5-", "udp:1.2.3.4:5-6", "cookie:5", "tcp:[::1]:99999"] {
+        for wrong in ["udp:1.2.3.4:5-", "udp:1.2.3.4:5-6", "cookie:0", "tcp:[::1]:99999"] {
             assert!(wrong.parse::<SocketRef>().is_err(), "{wrong}");
         }
     }

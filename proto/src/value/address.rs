@@ -1,7 +1,7 @@
 //! Addresses and plain bytes as text, both ways.
 
 use std::fmt::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What every run of bytes may be written as: `hex:0a0b`.
 pub(super) const HEX: &str = "hex:";
@@ -33,6 +33,33 @@ impl fmt::Display for Mac {
     }
 }
 
+/// The key of an LPM trie, shown as `10.0.0.0/8`.
+pub(super) struct Prefix {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Prefix {
+    /// `None` for a key that is none: more bits than the address has.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        let (bits, address) = key.split_first_chunk::<4>()?;
+        let address = if let Ok(four) = <[u8; 4]>::try_from(address) {
+            IpAddr::from(four)
+        } else {
+            IpAddr::from(<[u8; 16]>::try_from(address).ok()?)
+        };
+        let bits = u32::from_ne_bytes(*bits);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then_some(Self { address, bits })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
 /// The bytes of pairs of hexadecimal digits, without anything between them.
 pub(super) fn parse_hex(digits: &str) -> Option<Vec<u8>> {
     let digits = digits.as_bytes();
@@ -50,6 +77,20 @@ pub(super) fn parse_address(text: &str, size: usize) -> Option<Vec<u8>> {
         16 => text.parse::<Ipv6Addr>().ok().map(|address| address.octets().to_vec()),
         _ => None,
     }
+}
+
+/// The key of an LPM trie that so many bytes can be: a prefix's length in the host's order, and an
+/// address. `10.0.0.0/8`; an address alone is the prefix of all of its bits.
+pub fn parse_prefix(text: &str, size: usize) -> Option<Vec<u8>> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        None => (text, None),
+    };
+    let address =
+        parse_address(address, size.checked_sub(4).filter(|size| matches!(size, 4 | 16))?)?;
+    let most = u32::try_from(address.len()).ok()? * 8;
+    let bits = bits.unwrap_or(most);
+    (bits <= most).then(|| [&bits.to_ne_bytes()[..], &address].concat())
 }
 
 fn parse_mac(text: &str) -> Option<[u8; 6]> {
@@ -82,6 +123,29 @@ fn nibble(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_its_length_and_an_address() {
+        let key = |bits: u32, address: &[u8]| [&bits.to_ne_bytes()[..], address].concat();
+        assert_eq!(parse_prefix("10.0.0.0/8", 8), Some(key(8, &[10, 0, 0, 0])));
+        assert_eq!(parse_prefix("10.0.0.1", 8), Some(key(32, &[10, 0, 0, 1])));
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "10.1.2.3/8"] {
+            assert_eq!(Prefix::of(&parse_prefix(text, 8).unwrap()).unwrap().to_string(), text);
+        }
+        assert!(Prefix::of(&key(33, &[10, 0, 0, 1])).is_none());
+        assert_eq!(parse_prefix("2001:db8::/32", 20).unwrap()[..6], key(32, &[0x20, 1]));
+        for (text, size) in [
+            ("10.0.0.0/33", 8),
+            ("10.0.0.0/8", 20),
+            ("10.0.0.0/", 8),
+            ("2001:db8::/129", 20),
+            ("::/0", 8),
+            ("x/8", 8),
+            ("10.0.0.0/8", 3),
+        ] {
+            assert_eq!(parse_prefix(text, size), None, "{text}");
+        }
+    }
 
     #[test]
     fn only_whole_pairs_are_bytes() {

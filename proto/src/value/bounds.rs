@@ -106,6 +106,8 @@ fn bounds(scalar: &Scalar) -> Bounds {
         Meaning::Ipv4 => text(7, 15),
         Meaning::Ipv6 => text(2, 45),
         Meaning::Mac => text(17, 17),
+        // An address and at most "/128", or its bytes.
+        Meaning::Prefix => text(4, 49).or(hex(scalar.load.bytes())),
         Meaning::Opaque => match scalar.load {
             Load::Raw { len } => hex(len),
             Load::Int { .. } | Load::Bits { .. } => hex(scalar.load.bytes()),

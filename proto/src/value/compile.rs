@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::error::{PlanError, PlanProblem};
 use super::form::Name;
+use super::names::Names;
 use super::plan::{Shape, Step, fields};
-use super::scalar::{Load, Meaning, Names, Scalar};
+use super::scalar::{Load, Meaning, Scalar};
 use super::schema::{ByteOrder, Display, Encoding, Field, Kind, Type};
 use super::wire::{MAX_DEPTH, MAX_NODES};
 
@@ -218,25 +219,18 @@ impl Compiler {
             Meaning::Signed | Meaning::HexNumber | Meaning::Bool | Meaning::Enum(_) => {
                 whole.meaning
             }
-            Meaning::Float | Meaning::Pointer | Meaning::Text | Meaning::Opaque => {
+            Meaning::Float
+            | Meaning::Pointer
+            | Meaning::Text
+            | Meaning::Prefix
+            | Meaning::Opaque => {
                 return Err(problem());
             }
         };
-        let span = (skip + bits).div_ceil(8);
-        if bits > whole.load.bits() || span > 16 {
+        if bits > whole.load.bits() {
             return Err(problem());
         }
-        let shift = match self.order {
-            ByteOrder::Little => skip,
-            ByteOrder::Big => span * 8 - skip - bits,
-        };
-        let narrow = |number: u32| u8::try_from(number).map_err(|_| problem());
-        let load = Load::Bits {
-            span: narrow(span)?,
-            shift: narrow(shift)?,
-            bits: narrow(bits)?,
-            order: self.order,
-        };
+        let load = Load::bitfield(skip, bits, self.order).ok_or_else(problem)?;
         Ok(Scalar { load, meaning })
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json};
 
-use super::address::{HEX, parse_address, parse_hex};
+use super::address::{HEX, parse_address, parse_hex, parse_prefix};
 use super::error::{EncodeError, Problem, candidates, shorten, some_of};
 use super::input::scalar_bytes;
 use super::leaf::{push_index, push_name};
@@ -99,6 +99,7 @@ impl Encoder<'_> {
                 | Meaning::Enum(_)
                 | Meaning::Float
                 | Meaning::Pointer
+                | Meaning::Prefix
                 | Meaning::Text => false,
             },
             Shape::Record { .. } | Shape::Array { .. } => true,
@@ -112,6 +113,10 @@ impl Encoder<'_> {
             }
             bytes
         } else if let Some(bytes) = parse_address(text, step.size).filter(|_| takes_address) {
+            bytes
+        } else if let (Shape::Scalar(Scalar { meaning: Meaning::Prefix, .. }), Some(bytes)) =
+            (&step.shape, parse_prefix(text, step.size))
+        {
             bytes
         } else {
             return Ok(false);

@@ -132,40 +132,16 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
-/// Why the values of all CPUs have no sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotSummable {
-    pub(super) path: String,
-    pub(super) why: Unsummed,
-}
-
+/// The values of all CPUs, or the place for what they become, are of another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unsummed {
-    #[error("{0} has no sum over the CPUs")]
-    Kind(&'static str),
-    #[error("{size} bytes of unknown meaning have no sum over the CPUs: they are no 64-bit words")]
-    NoWords { size: usize },
-    #[error("{got} bytes do not hold {cpus} values of {size} bytes, {stride} apart")]
-    Length { got: usize, cpus: usize, size: usize, stride: usize },
+#[error("{got} bytes are no values of {one} bytes, {stride} apart, for a sum of {all}")]
+pub struct WrongLength {
+    /// Bytes of all values.
+    pub(super) got: usize,
+    pub(super) one: usize,
+    pub(super) stride: usize,
+    pub(super) all: usize,
 }
-
-impl NotSummable {
-    /// The part that stands in the way; empty for the value as a whole.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-}
-
-impl fmt::Display for NotSummable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        self.why.fmt(f)
-    }
-}
-
-impl std::error::Error for NotSummable {}
 
 /// Enough of a text to recognise it: an error must not carry a megabyte of its cause.
 pub(super) fn shorten(text: &str) -> String {

@@ -3,8 +3,9 @@
 use serde_json::Value as Json;
 
 use super::error::{Problem, candidates, shorten};
+use super::names::Names;
 use super::number::{Range, Whole, describe};
-use super::scalar::{Meaning, Names, Scalar};
+use super::scalar::{Meaning, Scalar};
 
 /// The scalar's bytes, and which of their bits are its own.
 pub(super) fn scalar_bytes(scalar: &Scalar, json: &Json) -> Result<(Vec<u8>, Vec<u8>), Problem> {
@@ -26,6 +27,9 @@ pub(super) fn scalar_bytes(scalar: &Scalar, json: &Json) -> Result<(Vec<u8>, Vec
         Meaning::Enum(names) => named(names, json, bits)?,
         Meaning::Float => float(json, bits)?,
         Meaning::Text => return text_bytes(json, scalar.load.bytes()),
+        Meaning::Prefix => {
+            return Err(expected("a prefix such as \"10.0.0.0/8\" or \"2001:db8::/32\"", json));
+        }
         Meaning::Ipv4 | Meaning::Ipv6 | Meaning::Mac | Meaning::Opaque => {
             let (what, numeric) = match scalar.meaning {
                 Meaning::Ipv4 => ("an IPv4 address such as \"10.0.0.1\"", true),

@@ -34,6 +34,7 @@ impl Leaf {
             | Meaning::Ipv4
             | Meaning::Ipv6
             | Meaning::Mac
+            | Meaning::Prefix
             | Meaning::Opaque => false,
         };
         number && (1..=64).contains(&bits)

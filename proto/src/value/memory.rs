@@ -5,13 +5,10 @@ use super::leaf::Leaf;
 use super::plan::{Plan, Step};
 use super::schema::{Display, EnumValue, Field, Kind, Type};
 use super::script;
-use super::sum::Run;
 use super::wire::MAX_NODES;
 
 /// What an allocation takes beside its bytes.
 const ALLOCATION: u64 = 16;
-/// More runs than values cannot be, and a plan has no more of these.
-const RUNS: u64 = 1 << 20;
 
 /// What one part adds, in bytes where nothing else is said.
 #[derive(Default)]
@@ -23,25 +20,21 @@ struct Weight {
     leaf_bytes: u64,
     /// Of one leaf.
     longest: u64,
-    /// A count.
-    runs: u64,
 }
 
 impl Type {
     /// Bytes that the type takes at most, with a plan of it and all that the plan makes when it is
     /// first needed.
     pub fn memory(&self) -> u64 {
-        let Weight { ty, plan, leaves, leaf_bytes, longest, runs } = weigh(self, 0);
+        let Weight { ty, plan, leaves, leaf_bytes, longest } = weigh(self, 0);
         let most = MAX_NODES as u64;
         let leaf_bytes =
             if leaves > most { leaf_bytes.min(most.saturating_mul(longest)) } else { leaf_bytes };
-        let runs = runs.min(RUNS).saturating_mul(grown::<Run>());
         let own = (size_of::<Self>() + size_of::<Plan>()) as u64
             + least::<Step>()
             + least::<Leaf>()
-            + least::<Run>()
             + 2 * script::act_bytes();
-        [own, ty, plan, leaf_bytes, runs].into_iter().fold(0, u64::saturating_add)
+        [own, ty, plan, leaf_bytes].into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -74,8 +67,7 @@ fn weigh(ty: &Type, path: u64) -> Weight {
     // Its step, and its act with the text before it; of a record two pieces of text.
     let step = grown::<Step>() + 2 * script::act_bytes();
     let leaf = grown::<Leaf>() + path + ALLOCATION;
-    let scalar =
-        |ty, plan| Weight { ty, plan, leaves: 1, leaf_bytes: leaf, longest: leaf, runs: 1 };
+    let scalar = |ty, plan| Weight { ty, plan, leaves: 1, leaf_bytes: leaf, longest: leaf };
     let name = text(ty.name.len());
     match &ty.kind {
         Kind::Integer { .. } | Kind::Float | Kind::Pointer | Kind::Opaque { .. } => {
@@ -93,15 +85,12 @@ fn weigh(ty: &Type, path: u64) -> Weight {
             let digits = u64::from(length.checked_ilog10().unwrap_or(0)) + 3;
             let each = weigh(element, path + digits);
             let times = if plain { u64::from(*length) } else { 1 };
-            // Integers without gaps are one.
-            let runs = if matches!(element.kind, Kind::Record { .. }) { times } else { 1 };
             Weight {
                 ty: name + size_of::<Type>() as u64 + ALLOCATION + each.ty,
                 plan: step + each.plan,
                 leaves: each.leaves.saturating_mul(times),
                 leaf_bytes: each.leaf_bytes.saturating_mul(times),
                 longest: each.longest,
-                runs: each.runs.saturating_mul(runs),
             }
         }
         Kind::Record { is_union: _, fields } => {
@@ -115,7 +104,6 @@ fn weigh(ty: &Type, path: u64) -> Weight {
                 all.leaves = all.leaves.saturating_add(part.leaves);
                 all.leaf_bytes = all.leaf_bytes.saturating_add(part.leaf_bytes);
                 all.longest = all.longest.max(part.longest);
-                all.runs = all.runs.saturating_add(part.runs);
             }
             all
         }

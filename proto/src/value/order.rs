@@ -14,6 +14,8 @@ impl Scalar {
             | Meaning::Ipv4
             | Meaning::Ipv6
             | Meaning::Mac
+            // Only tries have them, which have no two entries of one prefix.
+            | Meaning::Prefix
             | Meaning::Opaque => true,
             Meaning::Enum(names) => names.are_distinct(),
             // The digit 5 and the number 5, one NaN and another, what is behind a NUL.
@@ -27,7 +29,7 @@ impl Scalar {
         const SIGN: u128 = 1 << 127;
         let bits = self.load.bits();
         match &self.meaning {
-            Meaning::Text | Meaning::Opaque => None,
+            Meaning::Text | Meaning::Opaque | Meaning::Prefix => None,
             Meaning::Ipv4 | Meaning::Ipv6 | Meaning::Mac => {
                 let own = at.get(..self.load.bytes()).unwrap_or_default();
                 Some(own.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))

@@ -4,13 +4,12 @@ use std::sync::OnceLock;
 
 use super::bounds::{self, Bounds};
 use super::compile;
-use super::error::{NotSummable, PlanError};
+use super::error::PlanError;
 use super::form::Name;
 use super::leaf::{self, Leaf};
 use super::scalar::{Load, Meaning, Scalar};
-use super::schema::{ByteOrder, Type};
+use super::schema::{ByteOrder, Display, Kind, Type};
 use super::script::Script;
-use super::sum::Run;
 use super::wire::MAX_NODES;
 
 /// Compiled once per type: what turns its bytes into JSON, text and numbers, and back.
@@ -24,7 +23,6 @@ pub struct Plan {
     leaves: OnceLock<Vec<Leaf>>,
     bounds: OnceLock<Bounds>,
     pub(super) script: OnceLock<Script>,
-    pub(super) runs: OnceLock<Result<Vec<Run>, NotSummable>>,
 }
 
 /// One part of the type.
@@ -78,9 +76,34 @@ impl Plan {
         Self::new(size, vec![Step { name: Name::default(), offset: 0, size, shape, end: 1 }], 1)
     }
 
+    /// Of the keys of an LPM trie: "10.0.0.0/8". `None` for a type that is no prefix length and
+    /// address, or where nothing says that the address is one.
+    pub fn prefix(ty: &Type) -> Option<Self> {
+        let Kind::Record { is_union: false, fields } = &ty.kind else { return None };
+        let mut parts = fields.iter().filter(|field| field.ty.size > 0);
+        let (length, address, None) = (parts.next()?, parts.next()?, parts.next()) else {
+            return None;
+        };
+        let is_length = length.ty.size == 4
+            && (length.bit_offset, length.bit_size) == (0, 0)
+            && matches!(length.ty.kind, Kind::Integer { big_endian: false, .. });
+        let is_address = address.bit_offset == 32 && is_shown_as_address(&address.ty);
+        let size = ty.size as usize;
+        if !is_length || !is_address || size != 4 + address.ty.size as usize {
+            return None;
+        }
+        let scalar = Scalar { load: Load::Raw { len: size }, meaning: Meaning::Prefix };
+        let shape = Shape::Scalar(scalar);
+        Some(Self::new(
+            size,
+            vec![Step { name: Name::default(), offset: 0, size, shape, end: 1 }],
+            1,
+        ))
+    }
+
     pub(super) fn new(size: usize, steps: Vec<Step>, values: u64) -> Self {
-        let (leaves, bounds, script, runs) = Default::default();
-        Self { size, steps, values, leaves, bounds, script, runs }
+        let (leaves, bounds, script) = Default::default();
+        Self { size, steps, values, leaves, bounds, script }
     }
 
     /// In bytes.
@@ -103,6 +126,19 @@ impl Plan {
     pub fn values(&self) -> u64 {
         self.values
     }
+}
+
+/// Whether a type is an IP address by its own name or by its author's hint.
+fn is_shown_as_address(ty: &Type) -> bool {
+    let display = match &ty.kind {
+        Kind::Integer { display, .. } | Kind::Array { display, .. } | Kind::Opaque { display } => {
+            *display
+        }
+        Kind::Record { .. } if ty.name == "struct in_addr" => Display::Ipv4,
+        Kind::Record { .. } if ty.name == "struct in6_addr" => Display::Ipv6,
+        Kind::Record { .. } | Kind::Float | Kind::Enum { .. } | Kind::Pointer => return false,
+    };
+    matches!((display, ty.size), (Display::Ipv4, 4) | (Display::Ipv6, 16))
 }
 
 /// The fields of the record at that place, those of anonymous records among them.

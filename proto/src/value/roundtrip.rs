@@ -6,7 +6,7 @@ use super::samples::{
     record, shown, signed, structure, union, unsigned,
 };
 use super::schema::{ByteOrder, Display, Kind, Type};
-use super::{json_to_value, value_to_json};
+use super::{Summed, json_to_value, value_to_json};
 
 /// `SplitMix64`: the same cases in every run.
 struct Dice(u64);
@@ -166,7 +166,7 @@ fn any_bytes_decode_and_any_text_is_answered() {
         let plan = Plan::compile(&ty).unwrap();
         let bytes = dice.bytes(plan.size());
         assert!(plan.decode(&bytes).is_ok());
-        let _ = plan.sum_per_cpu(&bytes, plan.size(), 1);
+        sum(&ty, &bytes);
         for text in texts {
             if let Err(error) = plan.parse(text) {
                 assert!(error.to_string().len() < 1200, "{error}");
@@ -222,11 +222,21 @@ fn contradictory_types_are_refused_or_harmless() {
         let _ = plan.encode(&json);
         let _ = plan.parse(&plan.show(&bytes));
         let _ = plan.parse(&plan.example());
-        let _ = plan.sum_per_cpu(&bytes, plan.size(), 1);
+        sum(&ty, &bytes);
         let end = plan.leaves().iter().map(|leaf| leaf.text(&bytes).len()).sum::<usize>();
         assert!(end < 1 << 20);
     }
     assert!(refused > 1000 && taken > 500, "{refused} {taken}");
+}
+
+/// Any type's values can be put together.
+fn sum(ty: &Type, bytes: &[u8]) {
+    let summed = Summed::ways(ty, 2)
+        .find(|summed| summed.ty.as_ref().is_none_or(|ty| Plan::compile(ty).is_ok()))
+        .expect("the last way is for all types");
+    let mut sum = vec![0; summed.sums.size()];
+    summed.sums.add(&[bytes, bytes].concat(), bytes.len(), &mut sum).unwrap();
+    assert_eq!(summed.ty.as_ref().unwrap_or(ty).size as usize, sum.len());
 }
 
 #[test]

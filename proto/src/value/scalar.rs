@@ -3,10 +3,10 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::address::HEX;
+use super::address::{HEX, Prefix};
 use super::form::Form;
-use super::number::Whole;
-use super::schema::{ByteOrder, EnumValue};
+use super::names::Names;
+use super::schema::ByteOrder;
 
 /// One number or text.
 #[derive(Debug, Clone)]
@@ -44,10 +44,33 @@ pub(super) enum Meaning {
     Ipv4,
     Ipv6,
     Mac,
+    /// The key of an LPM trie: a length in bits, in the host's order, and an address.
+    Prefix,
     Opaque,
 }
 
 impl Load {
+    /// `bits` of bytes that begin `skip` bits before them, counted as a field's offset is. `None`
+    /// if they lie in more than 16 bytes.
+    pub(super) fn bitfield(skip: u32, bits: u32, order: ByteOrder) -> Option<Self> {
+        let span = (skip + bits).div_ceil(8);
+        let shift = match order {
+            ByteOrder::Little => skip,
+            ByteOrder::Big => span * 8 - skip - bits,
+        };
+        let narrow = |number: u32| u8::try_from(number).ok();
+        let (span, shift, bits) = (narrow(span)?, narrow(shift)?, narrow(bits)?);
+        (span <= 16).then_some(Self::Bits { span, shift, bits, order })
+    }
+
+    /// The order of its bytes; of what is no number the host's.
+    pub(super) fn order(self) -> ByteOrder {
+        match self {
+            Self::Int { order, .. } | Self::Bits { order, .. } => order,
+            Self::Raw { .. } => ByteOrder::HOST,
+        }
+    }
+
     /// How many bits it has.
     pub(super) fn bits(self) -> u32 {
         match self {
@@ -147,6 +170,7 @@ impl Scalar {
             | Meaning::Ipv4
             | Meaning::Ipv6
             | Meaning::Mac
+            | Meaning::Prefix
             | Meaning::Opaque => false,
         }
     }
@@ -184,7 +208,8 @@ impl Scalar {
                     let byte = [u8::try_from(printable).unwrap_or_default()];
                     form.text(&String::from_utf8_lossy(&byte))
                 }
-                other => form.unsigned(other, bits),
+                // A char of eBPF has a sign.
+                other => form.signed(extend(other, bits).cast_signed(), bits),
             },
             Meaning::Enum(names) => {
                 let number = self.number(at);
@@ -205,6 +230,10 @@ impl Scalar {
                 form.plain(format_args!("{}", Ipv6Addr::from(octets)))
             }
             Meaning::Mac => form.mac(chunk(at).unwrap_or_default()),
+            Meaning::Prefix => match Prefix::of(self.raw(at)) {
+                Some(prefix) => form.plain(format_args!("{prefix}")),
+                None => form.hex(self.raw(at)),
+            },
             Meaning::Opaque => form.hex(self.raw(at)),
         }
     }
@@ -249,79 +278,10 @@ pub(super) fn extend(raw: u64, bits: u32) -> u64 {
     ((raw << unused).cast_signed() >> unused).cast_unsigned()
 }
 
+/// The same of a number of up to 128 bits.
 pub(super) fn extend_wide(raw: u128, bits: u32) -> i128 {
     let unused = 128_u32.saturating_sub(bits).min(127);
     (raw << unused).cast_signed() >> unused
-}
-
-/// The named numbers of an enum.
-#[derive(Debug)]
-pub(super) struct Names {
-    pub(super) signed: bool,
-    /// In order of declaration.
-    declared: Vec<(Box<str>, u64)>,
-    /// Places in `declared` by number; one for each number, the first declared.
-    sorted: Vec<usize>,
-    /// Of the shortest and the longest name.
-    lengths: (usize, usize),
-}
-
-impl Names {
-    /// Numbers are taken at the enum's own width, so that -1 is the same however it was written:
-    /// older compilers write it as unsigned and 32 bits wide. A name that would be read as bytes
-    /// or as a number, which no compiler writes, is none.
-    pub(super) fn new(values: &[EnumValue], signed: bool, bits: u32) -> Self {
-        let unused = 64_u32.saturating_sub(bits).min(63);
-        let widen = |value: u64| {
-            if signed { extend(value, bits) } else { value << unused >> unused }
-        };
-        let declared: Vec<(Box<str>, u64)> = values
-            .iter()
-            .filter(|EnumValue { name, .. }| {
-                !name.starts_with(HEX) && Whole::from_text(name).is_none()
-            })
-            .map(|EnumValue { name, value }| (Box::from(name.as_str()), widen(*value)))
-            .collect();
-        let mut sorted: Vec<_> = (0..declared.len()).collect();
-        sorted.sort_by_key(|&at| declared[at].1);
-        sorted.dedup_by_key(|at| declared[*at].1);
-        let lengths = declared.iter().map(|(name, _)| name.len());
-        let lengths = (lengths.clone().min().unwrap_or(usize::MAX), lengths.max().unwrap_or(0));
-        Self { signed, declared, sorted, lengths }
-    }
-
-    /// Whether no two numbers have one name.
-    pub(super) fn are_distinct(&self) -> bool {
-        let mut names: Vec<&str> = self.sorted.iter().map(|&at| &*self.declared[at].0).collect();
-        names.sort_unstable();
-        names.windows(2).all(|pair| pair[0] != pair[1])
-    }
-
-    /// The number's name.
-    pub(super) fn name(&self, number: u64) -> Option<&str> {
-        let at = self.sorted.binary_search_by_key(&number, |&at| self.declared[at].1).ok()?;
-        Some(&self.declared[self.sorted[at]].0)
-    }
-
-    /// The name's number.
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
-        self.declared.iter().find(|(known, _)| **known == *name).map(|(_, number)| *number)
-    }
-
-    /// Bytes of the shortest name; of none, more than any has.
-    pub(super) fn shortest(&self) -> usize {
-        self.lengths.0
-    }
-
-    /// Bytes of the longest name.
-    pub(super) fn longest(&self) -> usize {
-        self.lengths.1
-    }
-
-    /// In order of declaration.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.declared.iter().map(|(name, _)| &**name)
-    }
 }
 
 #[cfg(test)]
@@ -384,16 +344,5 @@ mod tests {
         assert_eq!(extend_wide(u128::MAX, 128), -1);
         assert_eq!(extend_wide(1 << 71, 72), -(1 << 71));
         assert_eq!((mask(0), mask(1), mask(128)), (0, 1, u128::MAX));
-    }
-
-    #[test]
-    fn the_first_of_two_names_for_a_number_is_shown() {
-        let values = [("A", 1), ("B", 0xffff_ffff), ("C", 1)];
-        let values = values.map(|(name, value)| EnumValue { name: name.to_owned(), value });
-        let names = Names::new(&values, true, 32);
-        assert_eq!(names.name(1), Some("A"));
-        assert_eq!(names.name(u64::MAX), Some("B"));
-        assert_eq!(names.name(0xffff_ffff), None);
-        assert_eq!((names.number("C"), names.number("D")), (Some(1), None));
     }
 }

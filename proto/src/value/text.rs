@@ -23,6 +23,11 @@ impl Plan {
             .map_err(|error| error.with_example(self.example()))
     }
 
+    /// The same as JSON for [`Plan::encode`], which may yet not take it.
+    pub fn read_json(&self, text: &str) -> Result<Json, EncodeError> {
+        self.read(text)
+    }
+
     /// Compact, for tables and log lines, and such that `parse` takes it back. Scalars are bare;
     /// all else is JSON, in which integers of 64 bits are bare too. Bytes of another length than
     /// the type's are shown as such.
@@ -242,6 +247,8 @@ fn sample(scalar: &Scalar) -> String {
         Meaning::Ipv4 => r#""10.0.0.1""#.to_owned(),
         Meaning::Ipv6 => r#""fe80::1""#.to_owned(),
         Meaning::Mac => r#""02:00:00:00:00:01""#.to_owned(),
+        Meaning::Prefix if bytes == 8 => r#""10.0.0.0/8""#.to_owned(),
+        Meaning::Prefix => r#""2001:db8::/32""#.to_owned(),
         Meaning::Opaque if bytes <= 16 => format!("\"{}\"", Hex(&vec![0; bytes])),
         Meaning::Opaque => format!("\"hex:00… {bytes} bytes in all\""),
     }

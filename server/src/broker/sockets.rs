@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
 use bpfgate_proto::reference::{Protocol, SocketRef};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_cookie;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::Error;
@@ -21,6 +23,9 @@ pub fn socket(reference: &SocketRef) -> Result<OwnedFd, Error> {
     let absent = || Error::NoTarget { what: WHAT, name: reference.to_string() };
     let failed = |source| Error::Open { what: WHAT, name: reference.to_string(), source };
     let inode = match *reference {
+        SocketRef::Cookie(cookie) => {
+            return take(&Wanted::Cookie(cookie)).map_err(failed)?.ok_or_else(absent);
+        }
         SocketRef::Inode(inode) => inode,
         SocketRef::Address { protocol, local, remote } => {
             let found = find(protocol, local, remote).map_err(failed)?;
@@ -36,7 +41,7 @@ pub fn socket(reference: &SocketRef) -> Result<OwnedFd, Error> {
             }
         }
     };
-    take(inode).map_err(failed)?.ok_or_else(absent)
+    take(&Wanted::Inode(inode)).map_err(failed)?.ok_or_else(absent)
 }
 
 /// The inodes of the sockets that fit best: without a remote address those that have none either,
@@ -113,9 +118,32 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// A descriptor of the socket with that inode; `None` if no other process has one.
-fn take(inode: u64) -> io::Result<Option<OwnedFd>> {
-    let link = format!("socket:[{inode}]");
+/// By which a socket is known, whatever it speaks.
+enum Wanted {
+    Inode(u64),
+    Cookie(u64),
+}
+
+impl Wanted {
+    /// Whether a descriptor that leads there can be one of it.
+    fn may_be(&self, target: &[u8]) -> bool {
+        match self {
+            Self::Inode(inode) => target == format!("socket:[{inode}]").as_bytes(),
+            // Only the socket itself tells.
+            Self::Cookie(_) => target.starts_with(b"socket:["),
+        }
+    }
+
+    fn is(&self, fd: &OwnedFd) -> bool {
+        match *self {
+            Self::Inode(inode) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_ino == inode),
+            Self::Cookie(cookie) => socket_cookie(fd).is_ok_and(|own| own == cookie),
+        }
+    }
+}
+
+/// A descriptor of that socket; `None` if no other process has one.
+fn take(wanted: &Wanted) -> io::Result<Option<OwnedFd>> {
     let mut refused = None;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -127,15 +155,13 @@ fn take(inode: u64) -> io::Result<Option<OwnedFd>> {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         for descriptor in descriptors.flatten() {
             let target = fs::read_link(descriptor.path());
-            if !target.is_ok_and(|target| target.as_os_str() == link.as_str()) {
+            if !target.is_ok_and(|target| wanted.may_be(target.as_os_str().as_bytes())) {
                 continue;
             }
             let number = descriptor.file_name().to_str().and_then(|name| name.parse().ok());
             match number.map(|number| copy(pid, number)) {
                 // Between the look and the copy the number may have become another file's.
-                Some(Ok(fd)) if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_ino == inode) => {
-                    return Ok(Some(fd));
-                }
+                Some(Ok(fd)) if wanted.is(&fd) => return Ok(Some(fd)),
                 Some(Err(Errno::PERM)) => refused = Some(Errno::PERM),
                 Some(_) | None => {}
             }

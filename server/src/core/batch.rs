@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 
 use super::entries::{TRIES, is_contention, retrying};
-use super::{Error, Locking, Map, UpdateMode};
+use super::{Error, Locking, Map, Reference, Registry, UpdateMode};
 use crate::sys::BatchRefused;
 
 /// Entries of one slice: a larger batch gains nothing and holds the kernel longer.
@@ -17,6 +17,9 @@ const SLICE_MAX: usize = 4096;
 /// Bytes of a slice as the kernel takes it, but never less than one entry: one value for all CPUs
 /// takes many times its own bytes there.
 const SLICE_BYTES: usize = 1 << 20;
+
+/// The same of entries that stand for something else.
+const POINTED_MAX: usize = 16;
 
 /// A number of keys back to back.
 #[derive(Debug, Clone)]
@@ -26,13 +29,19 @@ pub struct KeyList {
     count: usize,
 }
 
-/// A number of keys back to back, and as many values: one for all CPUs, or one for each.
+/// A number of keys back to back, and as many values.
 #[derive(Debug, Clone)]
 pub struct Packed {
     keys: KeyList,
-    values: Bytes,
-    /// Bytes from value to value.
-    stride: usize,
+    values: Values,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    /// For all CPUs one each, or one for each, `stride` bytes apart.
+    Bytes { bytes: Bytes, stride: usize },
+    /// What they stand for.
+    References(std::vec::IntoIter<Reference>),
 }
 
 impl KeyList {
@@ -85,7 +94,21 @@ impl Packed {
             let problem = format!("{given} bytes are not {count} values of {wanted}");
             return Err(packed(map, "entries.values", problem));
         };
-        Ok(Self { keys, values, stride })
+        Ok(Self { keys, values: Values::Bytes { bytes: values, stride } })
+    }
+
+    /// Entries that are to stand for something else.
+    pub fn pointing(map: &Map, keys: Bytes, references: Vec<Reference>) -> Result<Self, Error> {
+        if map.value_kind().is_none() {
+            let problem = "its values are plain bytes".to_owned();
+            return Err(packed(map, "entries.references", problem));
+        }
+        let keys = KeyList::new(map, "entries.keys", keys)?;
+        if keys.len() != references.len() {
+            let problem = format!("{} do not go with {} keys", references.len(), keys.len());
+            return Err(packed(map, "entries.references", problem));
+        }
+        Ok(Self { keys, values: Values::References(references.into_iter()) })
     }
 
     /// How many are left.
@@ -101,7 +124,14 @@ impl Packed {
     fn advance(&mut self, count: usize) {
         self.keys.bytes.advance(count * self.keys.size);
         self.keys.count -= count;
-        self.values.advance(count * self.stride);
+        match &mut self.values {
+            Values::Bytes { bytes, stride } => bytes.advance(count * *stride),
+            Values::References(references) => {
+                if let Some(last) = count.checked_sub(1) {
+                    references.nth(last);
+                }
+            }
+        }
     }
 }
 
@@ -118,6 +148,7 @@ struct Sliced {
 /// Writes entries, and stops at the first that the kernel does not take.
 #[derive(Debug)]
 pub struct Writer {
+    registry: Arc<Registry>,
     map: Arc<Map>,
     mode: UpdateMode,
     locking: Locking,
@@ -125,12 +156,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Fails for a map that cannot be written.
-    pub fn new(map: Arc<Map>, mode: UpdateMode, locking: Locking) -> Result<Self, Error> {
+    /// Fails for a map that cannot be written. References are looked up in the registry.
+    pub fn new(
+        registry: Arc<Registry>,
+        map: Arc<Map>,
+        mode: UpdateMode,
+        locking: Locking,
+    ) -> Result<Self, Error> {
         map.require_writable()?;
         map.require(map.capabilities().update, "update")?;
-        map.check_values_are_bytes()?;
-        Ok(Self { map, mode, locking, applied: 0 })
+        Ok(Self { registry, map, mode, locking, applied: 0 })
     }
 
     /// The map that is written.
@@ -146,13 +181,16 @@ impl Writer {
     /// Writes the first entries of those at hand and leaves the rest. [`Error::Partial`] counts all
     /// that were written since the beginning.
     pub fn write_slice(&mut self, entries: &mut Packed) -> Result<(), Error> {
+        let Values::Bytes { bytes: values, stride } = &entries.values else {
+            return self.point_slice(entries);
+        };
         let map = &self.map;
         let (key_len, value_len) = (map.sys().key_len(), map.sys().value_len());
         let count = entries.len().min(SLICE_MAX).min((SLICE_BYTES / value_len.max(1)).max(1));
         let keys = entries.keys.bytes.slice(..count * key_len);
-        let values = &entries.values[..count * entries.stride];
+        let values = &values[..count * stride];
         let spread;
-        let values = if entries.stride == value_len {
+        let values = if *stride == value_len {
             values
         } else {
             spread = map.spread(values);
@@ -176,6 +214,21 @@ impl Writer {
         let Some(source) = refused else { return Ok(()) };
         let key = nth(&keys, key_len, done);
         Err(self.stopped(self.map.entry_error("update an entry of", key, source)))
+    }
+
+    /// The same for entries that stand for something else. Each can mean to walk procfs.
+    fn point_slice(&mut self, entries: &mut Packed) -> Result<(), Error> {
+        let Values::References(references) = &mut entries.values else { return Ok(()) };
+        for reference in references.by_ref().take(POINTED_MAX) {
+            let key = entries.keys.get(0);
+            if let Err(error) = self.registry.point(&self.map, key, &reference, self.mode) {
+                return Err(self.stopped(error));
+            }
+            self.applied += 1;
+            entries.keys.bytes.advance(entries.keys.size);
+            entries.keys.count -= 1;
+        }
+        Ok(())
     }
 
     /// An error that tells how far it came.

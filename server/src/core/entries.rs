@@ -57,7 +57,7 @@ impl Map {
             .map_err(|source| self.entry_error("look up an entry of", key, source))?;
         match cpu {
             CpuMode::Each => Ok(value),
-            CpuMode::Sum => self.sum(value),
+            CpuMode::Sum => Ok(self.sum(value)),
         }
     }
 
@@ -160,15 +160,12 @@ impl Map {
         self.check_keys_are_bytes()?;
         self.check_key(key)?;
         let mut value = vec![0; self.sys().value_len()];
-        if cpu == CpuMode::Sum {
-            self.sum(value.clone())?;
-        }
         let locked = self.locks(locking);
         retrying(|| self.sys().lookup_and_delete(key, &mut value, locked))
             .map_err(|source| self.entry_error("take an entry out of", key, source))?;
         match cpu {
             CpuMode::Each => Ok(value),
-            CpuMode::Sum => self.sum(value),
+            CpuMode::Sum => Ok(self.sum(value)),
         }
     }
 
@@ -198,14 +195,6 @@ impl Map {
     /// Whether reads and writes take the value's lock.
     pub(super) fn locks(&self, locking: Locking) -> bool {
         locking == Locking::IfAny && self.capabilities().lock
-    }
-
-    /// The sum over CPUs; a map that is not per-CPU has only itself to sum.
-    pub(super) fn sum(&self, value: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let Some(cpus) = self.sys().cpus() else { return Ok(value) };
-        self.sum_plan().sum_per_cpu(&value, self.cpu_stride(), cpus).map_err(|problem| {
-            Error::NoSum { map: self.text().to_owned(), problem: problem.to_string() }
-        })
     }
 
     /// A value as the kernel takes it: one for all CPUs is repeated for each.

@@ -135,13 +135,18 @@ pub enum Error {
     /// What an entry was to stand for, or how that was said.
     #[error(transparent)]
     Reference(#[from] ReferenceProblem),
-    /// The sum over CPUs of something that has none.
-    #[error("the values of map {map} cannot be summed over CPUs: {problem}")]
-    NoSum {
+    /// The sum over CPUs as bytes that would be taken for one CPU's value.
+    #[error(
+        "the sum over the CPUs of map {map} has other bytes than a value: {field} is {what}; set \
+         wide_sums and read it as Map.sum_type says, or ask for the typed value"
+    )]
+    WideSum {
         /// The map as the caller named it.
         map: String,
-        /// Which field, and why.
-        problem: String,
+        /// The first part whose sum is larger than itself.
+        field: String,
+        /// What that is.
+        what: &'static str,
     },
     /// The map's type lacks the operation.
     #[error("map {map} is a {map_type}, which has no {operation}; it has {has}")]

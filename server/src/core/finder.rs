@@ -45,7 +45,7 @@ impl Found {
 impl Finder {
     /// What the values of so many keys take, if that is not more than `most` bytes.
     pub fn bytes(map: &Map, keys: &KeyList, cpu: CpuMode, most: u64) -> Result<u64, Error> {
-        let asked = (keys.len() as u64).saturating_mul(stride(map, cpu) as u64);
+        let asked = (keys.len() as u64).saturating_mul(map.value_len(cpu) as u64);
         if asked > most {
             let what = format!("{} values of map {}", keys.len(), map.text());
             return Err(Error::TooLarge { what, asked, limit: most });
@@ -57,7 +57,7 @@ impl Finder {
     pub fn new(map: Arc<Map>, keys: KeyList, cpu: CpuMode, most: u64) -> Result<Self, Error> {
         map.require(map.capabilities().lookup, "lookup")?;
         Self::bytes(&map, &keys, cpu, most)?;
-        let stride = stride(&map, cpu);
+        let stride = map.value_len(cpu);
         let values = vec![0; keys.len() * stride];
         let found = vec![0; keys.len().div_ceil(8)];
         Ok(Self { found: Found { map, keys, values, stride, found }, cpu, at: 0 })
@@ -81,7 +81,7 @@ impl Finder {
                 Err(error) => return Err(map.entry_error("look up an entry of", key, error)),
             }
             if sums {
-                value.copy_from_slice(&map.sum(scratch.clone())?);
+                map.sum_into(&scratch, value);
             }
         }
         self.at = until;
@@ -91,13 +91,5 @@ impl Finder {
     /// What was found, once all keys were looked up.
     pub fn finish(self) -> Found {
         self.found
-    }
-}
-
-/// Bytes from value to value.
-fn stride(map: &Map, cpu: CpuMode) -> usize {
-    match cpu {
-        CpuMode::Each => map.sys().value_len(),
-        CpuMode::Sum => map.value_size(),
     }
 }

@@ -102,11 +102,9 @@ impl Reader {
     pub fn new(map: Arc<Map>, request: IterateRequest) -> Result<Self, Error> {
         map.require(map.capabilities().iterate, "iterate")?;
         let IterateRequest { parts, cpu, limit, resume, batch, chunk, account } = request;
-        if cpu == CpuMode::Sum && map.sys().cpus().is_some() {
-            // Fails now rather than behind the first batch.
-            map.sum(vec![0; map.sys().value_len()])?;
-        }
-        let entry = map.sys().key_len() + map.sys().value_len();
+        // Sums can be larger than what they are made of.
+        let value = map.sys().value_len().max(map.value_len(cpu));
+        let entry = map.sys().key_len() + value;
         let chunk = chunk.unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX / entry.max(1)).max(1);
         let wanted = batch.unwrap_or(BATCH_DEFAULT).min(chunk).clamp(1, BATCH_MAX);
         let capacity = wanted.min((BUFFER_BYTES / entry.max(1)).max(1));
@@ -131,11 +129,7 @@ impl Reader {
 
     /// Bytes from value to value in the chunks.
     pub fn value_stride(&self) -> usize {
-        match (self.parts, self.cpu) {
-            (Parts::Keys, _) => 0,
-            (_, CpuMode::Each) => self.map.sys().value_len(),
-            (_, CpuMode::Sum) => self.map.value_size(),
-        }
+        if self.parts == Parts::Keys { 0 } else { self.map.value_len(self.cpu) }
     }
 
     /// Bytes from key to key in the chunks.
@@ -169,7 +163,7 @@ impl Reader {
 
     /// Cuts a batch to what was not sent before and is within the limit.
     fn take(&mut self, batch: Batch) -> Result<Option<Chunk>, Error> {
-        let Batch { keys, values, count, before, end: _, mut charge } = batch;
+        let Batch { keys, values, capacity, count, before, end: _, mut charge } = batch;
         let (key_len, value_len) = (self.map.sys().key_len(), self.map.sys().value_len());
         let skip = before.sent_of(&keys[..count * key_len], key_len);
         let wanted = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
@@ -193,15 +187,23 @@ impl Reader {
         if to < count {
             self.position = before.within(count, &keys[(to - 1) * key_len..to * key_len]);
         }
+        // A buffer is not kept for less than half of it.
+        let copied = taken * 2 < capacity;
+        let part = |buffer, range| if copied { copy(&buffer, range) } else { slice(buffer, range) };
+        let left = |size| if copied { taken * size } else { count * size };
+        let mut held = left(key_len) + left(value_len);
         let values = match (self.parts, self.cpu, self.map.sys().cpus()) {
             (Parts::Keys, ..) => Bytes::new(),
             (_, CpuMode::Sum, Some(_)) => {
+                let size = self.map.value_len(CpuMode::Sum);
                 if let Some(charge) = &mut charge {
-                    charge.grow((taken * self.map.value_size() + value_len) as u64)?;
+                    charge.grow((taken * size) as u64)?;
                 }
-                let mut sums = BytesMut::with_capacity(taken * self.map.value_size());
-                for each in values[from * value_len..to * value_len].chunks(value_len) {
-                    sums.extend_from_slice(&self.map.sum(each.to_vec())?);
+                held = left(key_len) + taken * size;
+                let mut sums = BytesMut::zeroed(taken * size);
+                let each = values[from * value_len..to * value_len].chunks(value_len);
+                for (each, sum) in each.zip(sums.chunks_mut(size.max(1))) {
+                    self.map.sum_into(each, sum);
                 }
                 sums.freeze()
             }
@@ -211,10 +213,8 @@ impl Reader {
             Parts::Values => Bytes::new(),
             _ => part(keys, from * key_len..to * key_len),
         };
-        if let Some(charge) = &mut charge
-            && taken * 2 < count
-        {
-            charge.shrink((taken * (key_len + value_len)) as u64);
+        if let Some(charge) = &mut charge {
+            charge.shrink(held as u64);
         }
         let position = self.position.clone();
         Ok(Some(Chunk { count: taken, keys, values, position, charge }))
@@ -243,7 +243,7 @@ impl Reader {
                     if let Some(charge) = &mut charge {
                         charge.shrink((count * (sizes.0 + sizes.1)) as u64);
                     }
-                    return Ok(Batch { keys, values, count, end, before, charge });
+                    return Ok(Batch { keys, values, capacity, count, end, before, charge });
                 }
                 // One bucket has more entries than fit.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
@@ -320,11 +320,11 @@ impl Reader {
     }
 }
 
-/// A part of a buffer, which is not kept for less than half of it.
-fn part(buffer: BytesMut, range: Range<usize>) -> Bytes {
-    if range.len() * 2 < buffer.len() {
-        return Bytes::copy_from_slice(&buffer[range]);
-    }
+fn copy(buffer: &BytesMut, range: Range<usize>) -> Bytes {
+    Bytes::copy_from_slice(&buffer[range])
+}
+
+fn slice(buffer: BytesMut, range: Range<usize>) -> Bytes {
     buffer.freeze().slice(range)
 }
 
@@ -332,6 +332,8 @@ fn part(buffer: BytesMut, range: Range<usize>) -> Bytes {
 struct Batch {
     keys: BytesMut,
     values: BytesMut,
+    /// Entries that the buffers have room for.
+    capacity: usize,
     count: usize,
     end: bool,
     /// Where it began.

@@ -44,6 +44,11 @@ pub(super) fn has_counters(map_type: u32) -> bool {
     is(map_type, &PLAIN)
 }
 
+/// Whether keys are prefixes.
+pub(super) fn is_trie(map_type: u32) -> bool {
+    is(map_type, &[types::BPF_MAP_TYPE_LPM_TRIE])
+}
+
 /// Whether values are looked for rather than taken in turn.
 pub(super) fn is_filter(map_type: u32) -> bool {
     is(map_type, &[types::BPF_MAP_TYPE_BLOOM_FILTER])

@@ -135,6 +135,7 @@ impl Making {
                 }
             }
             room.own.push(Arc::new(self.account.charge(note_bytes(&about))?));
+            let meaning = meaning.with_sums(&sys, &self.account)?;
             let map = Map::new(identity, sys, about, meaning, room);
             let map = Arc::new(map.mapped_within(registry.limits()));
             let asked = self.counters.get(&planned.name).map_or(0, Vec::len);

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bpfgate_proto::name::{MapName, ObjectName};
-use bpfgate_proto::value::{Plan, Schema};
+use bpfgate_proto::value::{Plan, Schema, parse_prefix};
 
 use super::RecordTypes;
 use super::capability::{self, Capabilities};
+use super::kind::is_trie;
 use super::mapped::Shared;
 use super::pins::Pins;
 use super::room::Room;
 use super::schemas::Meaning;
+use super::together::Together;
 use crate::broker::MapRequest;
 use crate::host_names::HostName;
 use crate::sys;
@@ -73,8 +75,8 @@ struct Body {
     about: About,
     key_plan: Option<Arc<Plan>>,
     value_plan: Option<Arc<Plan>>,
-    /// Adds per-CPU values, by words where nothing is known of them.
-    sum_plan: Arc<Plan>,
+    /// Of a per-CPU map.
+    together: Option<Together>,
     created_at: SystemTime,
     capabilities: Capabilities,
     shared: Shared,
@@ -92,7 +94,7 @@ impl Map {
         meaning: Meaning,
         mut room: Room,
     ) -> Self {
-        let Meaning { schema, key, value, charges } = meaning;
+        let Meaning { schema, key, value, together, charges } = meaning;
         room.own.extend(charges);
         let mut about = About { schema, ..about };
         let labels = std::mem::take(&mut about.labels);
@@ -101,7 +103,8 @@ impl Map {
         let fitting = |plan: Option<Arc<Plan>>, size| plan.filter(|plan| plan.size() == size);
         let key_plan = fitting(key, sys.key_len());
         let value_plan = fitting(value, value_size);
-        let sum_plan = value_plan.clone().unwrap_or_else(|| Arc::new(Plan::opaque(value_size)));
+        let bytes = |cpus| Together::of_bytes(value_size, cpus);
+        let together = together.or_else(|| sys.cpus().map(bytes));
         let owned = matches!(identity, Identity::Owned { .. });
         let capabilities = capability::of(&sys, owned);
         let id = sys.info().id;
@@ -110,7 +113,7 @@ impl Map {
             about,
             key_plan,
             value_plan,
-            sum_plan,
+            together,
             created_at: SystemTime::now(),
             capabilities,
             shared: Shared::default(),
@@ -201,14 +204,25 @@ impl Map {
         self.body.key_plan.as_deref()
     }
 
+    /// How to read the fields of a key that is a prefix, which is otherwise read as one text.
+    pub fn fields_of_prefix(&self) -> Option<Plan> {
+        let key = self.about().schema.as_ref()?.key.as_ref()?;
+        is_trie(self.sys().info().map_type).then(|| Plan::compile(key).ok()).flatten()
+    }
+
+    /// The key that a prefix such as `10.0.0.0/8` is, if keys are prefixes of its length.
+    pub fn prefix_of_key(&self, text: &str) -> Option<Vec<u8>> {
+        let is_trie = is_trie(self.sys().info().map_type);
+        is_trie.then(|| parse_prefix(text, self.sys().key_len())).flatten()
+    }
+
     /// Bytes of a value, on one CPU, to typed values and back.
     pub fn value_plan(&self) -> Option<&Plan> {
         self.body.value_plan.as_deref()
     }
 
-    /// Adds the values of all CPUs.
-    pub(super) fn sum_plan(&self) -> &Plan {
-        &self.body.sum_plan
+    pub(super) fn together(&self) -> Option<&Together> {
+        self.body.together.as_ref()
     }
 
     /// When the agent made or opened it.

@@ -36,6 +36,7 @@ mod schemas;
 mod seats;
 mod shape;
 mod sources;
+mod together;
 mod unfit;
 
 pub use batch::{KeyList, Packed, Remover, Writer};

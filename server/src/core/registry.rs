@@ -176,6 +176,7 @@ impl Registry {
             Some(blob) => Meaning::of_btf(&blob, &sys, account)?,
             None => Meaning::default(),
         };
+        let meaning = meaning.with_sums(&sys, account)?;
         let room = Room { _seat: seat, kernel: self.kernel_memory.empty(), own: Vec::new() };
         let identity = Identity::Adopted(reference.to_string());
         Ok(Arc::new(Map::new(identity, sys, About::default(), meaning, room)))
@@ -196,11 +197,12 @@ impl Registry {
         let record = about.records.own.as_ref().map_or(0, |ty| ty.memory());
         room.own.push(Arc::new(account.charge(note_bytes(&about).saturating_add(record))?));
         let meaning = match layout {
-            Some(layout) => Meaning::declared(layout, &account)?,
+            Some(layout) => Meaning::declared(layout, request.map_type, &account)?,
             None => Meaning::default(),
         };
         let sys = described::make(&request, meaning.schema.as_deref(), &mut room.kernel)?;
         let identity = Identity::Owned { name: name.clone(), object: None };
+        let meaning = meaning.with_sums(&sys, &account)?;
         let map =
             Arc::new(Map::new(identity, sys, about, meaning, room).mapped_within(&self.limits));
         super::sources::check_counters(&map, map.about().counters.len())?;

@@ -6,28 +6,63 @@ use std::sync::Arc;
 use bpfgate_proto::value::{Plan, Schema, SchemaSource, Type};
 
 use super::Error;
+use super::kind::is_trie;
+use super::together::Together;
 use crate::btf::{BtfError, Library};
 use crate::ledger::{Account, Charge, Exhausted};
 use crate::sys;
 
 /// What the bytes of a map mean, ready to be used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Meaning {
     pub schema: Option<Arc<Schema>>,
     pub key: Option<Arc<Plan>>,
     pub value: Option<Arc<Plan>>,
+    /// Of a per-CPU map, once it is there.
+    pub together: Option<Together>,
     /// What this takes, for as long as anybody has it.
     pub charges: Vec<Arc<Charge>>,
 }
 
 impl Meaning {
     /// Of a layout that was declared. It fits the map, or was refused before.
-    pub(super) fn declared(schema: Schema, account: &Account) -> Result<Self, Exhausted> {
+    pub(super) fn declared(
+        schema: Schema,
+        map_type: u32,
+        account: &Account,
+    ) -> Result<Self, Exhausted> {
         let sides = || [&schema.key, &schema.value].into_iter().flatten();
         let charge = account.charge(sides().map(Type::memory).fold(0, u64::saturating_add))?;
         let plan = |ty: &Option<Type>| ty.as_ref().and_then(|ty| Plan::compile(ty).ok());
         let (key, value) = (plan(&schema.key).map(Arc::new), plan(&schema.value).map(Arc::new));
-        Ok(Self { key, value, schema: Some(Arc::new(schema)), charges: vec![Arc::new(charge)] })
+        let key = prefix_plan(schema.key.as_ref(), map_type).or(key);
+        let (schema, charges) = (Some(Arc::new(schema)), vec![Arc::new(charge)]);
+        Ok(Self { schema, key, value, together: None, charges })
+    }
+
+    /// With what the values of all CPUs are together, if the map has one for each.
+    pub(super) fn with_sums(self, map: &sys::Map, account: &Account) -> Result<Self, Exhausted> {
+        let Some(cpus) = map.cpus() else { return Ok(self) };
+        let size = map.info().value_size as usize;
+        // As the map has it: one that does not fit is dropped.
+        let fits = self.value.as_ref().is_some_and(|plan| plan.size() == size);
+        let value = self.schema.as_ref().and_then(|schema| schema.value.as_ref());
+        let together = Together::of(value.filter(|_| fits), size, cpus, account)?;
+        Ok(Self { together: Some(together), ..self })
+    }
+
+    /// With prefixes for keys, where a map of that type has such.
+    fn for_type(self, map_type: u32) -> Self {
+        let key = self.schema.as_ref().and_then(|schema| schema.key.as_ref());
+        let key = prefix_plan(key, map_type).or(self.key);
+        Self { key, ..self }
+    }
+
+    /// The same, for another map of these types.
+    fn shared(&self) -> Self {
+        let Self { schema, key, value, together: _, charges } = self;
+        let (schema, key, value) = (schema.clone(), key.clone(), value.clone());
+        Self { schema, key, value, together: None, charges: charges.clone() }
     }
 
     /// By the BTF that somebody else's map was made with; nothing if that cannot be read.
@@ -42,6 +77,11 @@ impl Meaning {
             }
         }
     }
+}
+
+/// How to read keys that are prefixes.
+fn prefix_plan(key: Option<&Type>, map_type: u32) -> Option<Arc<Plan>> {
+    key.filter(|_| is_trie(map_type)).and_then(Plan::prefix).map(Arc::new)
 }
 
 /// Compiles what the BTF of one object says of its maps.
@@ -85,7 +125,7 @@ impl<'a> Schemas<'a> {
             return Ok(Meaning::default());
         }
         if let Some(known) = self.pairs.get(&pair) {
-            return Ok(known.clone());
+            return Ok(known.shared().for_type(info.map_type));
         }
         let meaning = match self.pair(pair) {
             Ok(meaning) => meaning,
@@ -95,8 +135,8 @@ impl<'a> Schemas<'a> {
                 Meaning::default()
             }
         };
-        self.pairs.insert(pair, meaning.clone());
-        Ok(meaning)
+        self.pairs.insert(pair, meaning.shared());
+        Ok(meaning.for_type(info.map_type))
     }
 
     /// A type by its id alone, unless the API cannot carry it.
@@ -127,7 +167,7 @@ impl<'a> Schemas<'a> {
         let schema = Schema { key: ty(&key), value: ty(&value), source: SchemaSource::Btf };
         let plan = |part: Option<Part>| part.map(|part| part.plan);
         let (key, value) = (plan(key), plan(value));
-        Ok(Meaning { schema: Some(Arc::new(schema)), key, value, charges })
+        Ok(Meaning { schema: Some(Arc::new(schema)), key, value, together: None, charges })
     }
 
     fn part(&mut self, (id, size): (u32, u32)) -> Result<Option<Part>, BtfError> {

@@ -26,10 +26,7 @@ impl Answer {
     /// Fails for an answer that cannot be sent, and for a typed one without types.
     pub(super) fn of(map: &Map, cpu: CpuMode, typed: bool, most: u64) -> Result<Self, Error> {
         let read = map.sys().value_len() as u64;
-        let raw = match cpu {
-            CpuMode::Each => read,
-            CpuMode::Sum => map.value_size() as u64,
-        };
+        let raw = map.value_len(cpu) as u64;
         let none = Bounds { least: 0, most: 0 };
         let typed = if typed { value_bounds(map, cpu)?.framed() } else { none };
         let answer = Self { read, raw, typed, most };
@@ -78,7 +75,7 @@ impl Answer {
 
 /// The typed value of a key: one, or a list of one for each CPU.
 pub(super) fn value_bounds(map: &Map, cpu: CpuMode) -> Result<Bounds, Error> {
-    let one = plan(map, "value", map.value_plan())?.protobuf_bounds();
+    let one = plan(map, "value", map.plan_of_value(cpu))?.protobuf_bounds();
     Ok(match map.sys().cpus() {
         Some(cpus) if cpu == CpuMode::Each => one.framed().times(cpus as u64).framed(),
         _ => one,

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
+use bytes::Bytes;
 use tonic::Status;
 
 use super::answer::Answer;
 use super::map_convert::{cpu_mode, locking, update_mode};
-use super::typed::{Given, is_short, key_bytes, typed_value, value_bytes};
+use super::names::KeyNames;
+use super::typed::{Given, is_short, is_short_key, is_typed, key_bytes, typed_value, value_bytes};
 use super::{Shared, reference};
-use crate::core::{CpuMode, Operation};
+use crate::core::{CpuMode, Error, Map, Operation};
 use crate::layer::Call;
 
 pub(super) async fn lookup(
@@ -20,10 +22,11 @@ pub(super) async fn lookup(
     call: &Arc<Call>,
     request: pb::LookupRequest,
 ) -> Result<pb::LookupResponse, Status> {
-    let pb::LookupRequest { map, key, cpu, typed, unlocked } = request;
+    let pb::LookupRequest { map, key, cpu, typed, unlocked, wide_sums, resolve } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::Lookup)?;
+    let raw = raw_value(&map, cpu, typed, wide_sums)?;
     let answer = Answer::of(&map, cpu, typed, shared.most())?;
     call.hold(answer.bytes())?;
     let locking = locking(unlocked);
@@ -33,21 +36,38 @@ pub(super) async fn lookup(
     if let Some(pb::lookup_request::Key::KeyReference(key)) = key {
         let value = reference::lookup(shared, call, &map, key, cpu, locking).await?;
         let typed_value = typed(&map, &value)?;
-        return Ok(pb::LookupResponse { value: value.into(), typed_value, reference: None });
+        return Ok(pb::LookupResponse { value: raw(value), typed_value, reference: None });
     }
     let key = Given::of(key);
-    let short = answer.is_short() && is_short(key.as_ref());
+    let names = KeyNames::of_key(shared, &map, resolve, is_typed(key.as_ref()))?;
+    let short = answer.is_short() && is_short_key(key.as_ref(), names.as_ref());
     let (held, read) = (call.account().empty(), map.clone());
     let work = move || {
         let mut held = held;
-        let key = key_bytes(&read, key, &mut held)?;
+        let key = key_bytes(&read, key, names.as_ref(), &mut held)?;
         let value = read.lookup(&key, cpu, locking)?;
         let typed_value = typed(&read, &value)?;
         Ok((value, typed_value))
     };
     let (value, typed_value) = shared.by_size(call, short, work).await?;
     let reference = reference::told(shared, call, &map, &value).await?;
-    Ok(pb::LookupResponse { value: value.into(), typed_value, reference })
+    Ok(pb::LookupResponse { value: raw(value), typed_value, reference })
+}
+
+/// What an answer has of a value's bytes. Those of a sum that are not one CPU's value go only to
+/// who said that it knows: nobody else finds numbers in them that are none.
+fn raw_value(
+    map: &Map,
+    cpu: CpuMode,
+    typed: bool,
+    wide_sums: bool,
+) -> Result<impl FnOnce(Vec<u8>) -> Bytes + use<>, Error> {
+    let as_one = if wide_sums { Ok(()) } else { map.check_sum_is_one_value(cpu) };
+    let known = as_one.is_ok();
+    if !typed {
+        as_one?;
+    }
+    Ok(move |value: Vec<u8>| if known { value.into() } else { Bytes::new() })
 }
 
 pub(super) async fn update(
@@ -55,13 +75,15 @@ pub(super) async fn update(
     call: &Arc<Call>,
     request: pb::UpdateRequest,
 ) -> Result<pb::UpdateResponse, Status> {
-    let pb::UpdateRequest { map, key, value, mode, unlocked } = request;
+    let pb::UpdateRequest { map, key, value, mode, unlocked, resolve } = request;
     let mode = update_mode(mode)?;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::Update)?;
     let locking = locking(unlocked);
     // One value for all CPUs is repeated for each.
     call.hold(map.sys().value_len() as u64)?;
+    let typed = matches!(key, Some(pb::update_request::Key::TypedKey(_)));
+    let names = KeyNames::of_key(shared, &map, resolve, typed)?;
     let mut held = call.account().empty();
     match (key, value) {
         (Some(pb::update_request::Key::KeyReference(key)), value) => {
@@ -70,13 +92,13 @@ pub(super) async fn update(
         }
         (key, Some(pb::update_request::Value::Reference(to))) => {
             let key = Given::of(key);
-            reference::point(shared, call, map, key, to, mode).await?;
+            reference::point(shared, call, map, (key, names), to, mode).await?;
         }
         (key, value) => {
             let (key, value) = (Given::of(key), Given::of(value));
-            let short = is_short(key.as_ref()) && is_short(value.as_ref());
+            let short = is_short_key(key.as_ref(), names.as_ref()) && is_short(value.as_ref());
             let work = move || {
-                let key = key_bytes(&map, key, &mut held)?;
+                let key = key_bytes(&map, key, names.as_ref(), &mut held)?;
                 let value = value_bytes(&map, value, &mut held)?;
                 map.update(&key, &value, mode, locking)
             };
@@ -91,7 +113,7 @@ pub(super) async fn delete(
     call: &Arc<Call>,
     request: pb::DeleteRequest,
 ) -> Result<pb::DeleteResponse, Status> {
-    let pb::DeleteRequest { map, key } = request;
+    let pb::DeleteRequest { map, key, resolve } = request;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::Delete)?;
     // Some types are read first.
@@ -102,8 +124,9 @@ pub(super) async fn delete(
         }
         key => {
             let (key, mut held) = (Given::of(key), call.account().empty());
-            let short = is_short(key.as_ref());
-            let work = move || map.delete(&key_bytes(&map, key, &mut held)?);
+            let names = KeyNames::of_key(shared, &map, resolve, is_typed(key.as_ref()))?;
+            let short = is_short_key(key.as_ref(), names.as_ref());
+            let work = move || map.delete(&key_bytes(&map, key, names.as_ref(), &mut held)?);
             shared.by_size(call, short, work).await?;
         }
     }
@@ -115,23 +138,25 @@ pub(super) async fn lookup_and_delete(
     call: &Arc<Call>,
     request: pb::LookupAndDeleteRequest,
 ) -> Result<pb::LookupAndDeleteResponse, Status> {
-    let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked } = request;
+    let pb::LookupAndDeleteRequest { map, key, cpu, typed, unlocked, wide_sums, resolve } = request;
     let cpu = cpu_mode(cpu)?;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::LookupAndDelete)?;
+    let raw = raw_value(&map, cpu, typed, wide_sums)?;
     let answer = Answer::of(&map, cpu, typed, shared.most())?;
     answer.must_fit(&map)?;
     call.hold(answer.bytes())?;
     let (key, mut held) = (Given::of(key), call.account().empty());
-    let short = answer.is_short() && is_short(key.as_ref());
+    let names = KeyNames::of_key(shared, &map, resolve, is_typed(key.as_ref()))?;
+    let short = answer.is_short() && is_short_key(key.as_ref(), names.as_ref());
     let work = move || {
-        let key = key_bytes(&map, key, &mut held)?;
+        let key = key_bytes(&map, key, names.as_ref(), &mut held)?;
         let value = map.lookup_and_delete(&key, cpu, locking(unlocked))?;
         let typed = typed.then(|| typed_value(&map, &value, cpu, answer.typed_room()));
         Ok((value, typed.transpose()?))
     };
     let (value, typed_value) = shared.by_size(call, short, work).await?;
-    Ok(pb::LookupAndDeleteResponse { value: value.into(), typed_value })
+    Ok(pb::LookupAndDeleteResponse { value: raw(value), typed_value })
 }
 
 pub(super) async fn push(

@@ -1,5 +1,6 @@
 //! Iterate: packed entries from the queue of long work to the stream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bpfgate_proto::v1 as pb;
@@ -8,14 +9,15 @@ use pb::iterate_end::Reason;
 use pb::iterate_response::Message;
 use tonic::Status;
 
-use super::Shared;
 use super::answer::entry_bounds;
 use super::map_convert::{cpu_mode, parts};
+use super::names::KeyNames;
 use super::outlet::{Closed, Eager, Outlet, Stream};
 use super::status::invalid;
 use super::typed::{ENTRY_BYTES, TypedEntries};
+use super::{Shared, reference};
 use crate::core::{
-    BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader,
+    BATCH_MAX, Chunk, CpuMode, Ended, Error, IterateRequest, Map, Parts, Position, Reader, Registry,
 };
 use crate::layer::Call;
 use crate::ledger::{Account, CallerKey, Charge};
@@ -23,6 +25,10 @@ use crate::work::{STINT, Waiter};
 
 /// What a message without entries takes.
 const MESSAGE_BYTES: u64 = 1 << 10;
+
+/// Entries of a message that says what they stand for, and what that takes for each: twice.
+const NAMED_MAX: usize = 1024;
+const NAME_BYTES: u64 = 1 << 10;
 
 /// Checks the request and starts reading.
 pub(super) fn start(
@@ -33,10 +39,13 @@ pub(super) fn start(
 ) -> Result<Stream<pb::IterateResponse>, Status> {
     let incarnation = shared.identity.incarnation_number;
     let account = call.account().clone();
-    let (request, shape) = request(&map, wire, incarnation, shared.most(), &account)?;
+    let key_names = KeyNames::of(shared, &map, wire.resolve.clone(), wire.resolve_declared)?;
+    let (request, shape, references) =
+        request(&map, wire, &key_names, (incarnation, shared.most()), &account)?;
     let reader = Reader::new(map, request)?;
     let (outlet, stream) = shared.outlet();
-    let pass = Pass { reader, shape, incarnation, account, sent: 0 };
+    let names = references.then(|| (shared.registry.clone(), HashMap::new()));
+    let pass = Pass { reader, shape, names, key_names, incarnation, account, sent: 0 };
     tokio::spawn(run(shared.clone(), call.caller(), pass, outlet));
     Ok(stream)
 }
@@ -57,10 +66,10 @@ enum Shape {
 fn request(
     map: &Map,
     wire: pb::IterateRequest,
-    incarnation: u64,
-    most: u64,
+    names: &KeyNames,
+    (incarnation, most): (u64, u64),
     account: &Account,
-) -> Result<(IterateRequest, Shape), Status> {
+) -> Result<(IterateRequest, Shape, bool), Status> {
     let pb::IterateRequest {
         map: _,
         parts: halves,
@@ -69,6 +78,10 @@ fn request(
         resume_token,
         batch_entries,
         typed,
+        wide_sums,
+        references,
+        resolve: _,
+        resolve_declared: _,
     } = wire;
     let (parts, cpu) = (parts(halves)?, cpu_mode(cpu)?);
     let batch = batch_entries as usize;
@@ -76,23 +89,29 @@ fn request(
         let problem = format!("{batch} is too large, at most {BATCH_MAX} are allowed");
         return Err(invalid("batch_entries", problem));
     }
-    check_entry(map, most)?;
+    if !typed && !wide_sums && parts != Parts::Keys {
+        map.check_sum_is_one_value(cpu)?;
+    }
+    check_entry(map, cpu, most)?;
     let resume = if resume_token.is_empty() {
         None
     } else {
         Some(Position::from_token(&resume_token, map, incarnation)?)
     };
     let (shape, chunk) =
-        if typed { typed_shape(map, parts, cpu, most)? } else { (Shape::Packed, None) };
+        if typed { typed_shape(map, parts, cpu, names, most)? } else { (Shape::Packed, None) };
+    let references = references && parts != Parts::Keys && map.value_kind().is_some();
+    let chunk = if references { Some(chunk.unwrap_or(NAMED_MAX).min(NAMED_MAX)) } else { chunk };
     let limit = (limit > 0).then_some(limit);
     let batch = (batch > 0).then_some(batch);
     let account = Some(account.clone());
-    Ok((IterateRequest { parts, cpu, limit, resume, batch, chunk, account }, shape))
+    let request = IterateRequest { parts, cpu, limit, resume, batch, chunk, account };
+    Ok((request, shape, references))
 }
 
 /// One entry must fit into a message, or there is nothing to read it for.
-fn check_entry(map: &Map, most: u64) -> Result<(), Error> {
-    let asked = (map.sys().key_len() + map.sys().value_len()) as u64 + MESSAGE_BYTES;
+fn check_entry(map: &Map, cpu: CpuMode, most: u64) -> Result<(), Error> {
+    let asked = (map.sys().key_len() + map.value_len(cpu)) as u64 + MESSAGE_BYTES;
     if asked <= most {
         return Ok(());
     }
@@ -106,11 +125,13 @@ fn typed_shape(
     map: &Map,
     parts: Parts,
     cpu: CpuMode,
+    names: &KeyNames,
     most: u64,
 ) -> Result<(Shape, Option<usize>), Error> {
     /// Far below any limit of a message, and enough that messages cost nothing.
     const BYTES: u64 = 1 << 20;
-    let bounds = entry_bounds(map, cpu, halves(parts))?;
+    let mut bounds = entry_bounds(map, cpu, halves(parts))?;
+    bounds.most = bounds.most.saturating_add(names.bytes());
     if bounds.least > most {
         let what = format!("a typed entry of map {}", map.text());
         return Err(Error::TooLarge { what, asked: bounds.least, limit: most });
@@ -175,7 +196,7 @@ async fn send_all(
         }
     }
 
-    let Pass { reader, shape: _, incarnation, account: _, sent } = pass;
+    let Pass { reader, shape: _, names: _, key_names: _, incarnation, account: _, sent } = pass;
     let (reason, resume_token) = match reader.ended() {
         Some(Ended::Limit) => (Reason::Limit, reader.position().token(incarnation)),
         Some(Ended::Complete) | None => (Reason::Complete, Vec::new()),
@@ -201,6 +222,9 @@ async fn send(
 struct Pass {
     reader: Reader,
     shape: Shape,
+    /// Where to find what values stand for, and what was found last; nothing if nobody asks.
+    names: Option<(Arc<Registry>, HashMap<Bytes, pb::Reference>)>,
+    key_names: KeyNames,
     incarnation: u64,
     account: Account,
     /// Entries sent.
@@ -237,7 +261,8 @@ impl Pass {
         Ok(Stopped::InTurn)
     }
 
-    fn entries(&self, chunk: Chunk) -> Result<(pb::PackedEntries, Charge), Error> {
+    fn entries(&mut self, chunk: Chunk) -> Result<(pb::PackedEntries, Charge), Error> {
+        let (references, names_charge) = self.references(&chunk)?;
         let mut typed_charge = self.account.empty();
         let typed_entries = match self.shape {
             Shape::Packed => Vec::new(),
@@ -250,19 +275,38 @@ impl Pass {
         let Chunk { count, keys, values, position, charge } = chunk;
         let typed = matches!(self.shape, Shape::Typed { .. });
         // Only the one or the other goes on.
-        let (keys, values, charge) = if typed {
+        let (keys, values, mut charge) = if typed {
             (Bytes::new(), Bytes::new(), typed_charge)
         } else {
             (keys, values, charge.unwrap_or(typed_charge))
         };
+        if let Some(names) = names_charge {
+            charge.grow(names.bytes())?;
+        }
         let entries = pb::PackedEntries {
             count: u32::try_from(count).expect("a batch has at most BATCH_MAX entries"),
             keys,
             values,
             resume_token: position.token(self.incarnation).into(),
             typed_entries,
+            references,
         };
         Ok((entries, charge))
+    }
+
+    /// What the values of a chunk stand for, if that was asked for, and what telling it takes.
+    fn references(&mut self, chunk: &Chunk) -> Result<(Vec<pb::Reference>, Option<Charge>), Error> {
+        let Some((registry, known)) = &mut self.names else { return Ok((Vec::new(), None)) };
+        let charge = self.account.charge(chunk.count as u64 * NAME_BYTES)?;
+        // A name can come to mean something else: what was found holds for these entries.
+        known.clear();
+        let (map, stride) = (self.reader.map(), self.reader.value_stride());
+        let name = |at| {
+            let value = chunk.values.slice(at * stride..(at + 1) * stride);
+            let find = || registry.referent(map, &value).map(reference::message);
+            known.entry(value.clone()).or_insert_with(|| find().unwrap_or_default()).clone()
+        };
+        Ok(((0..chunk.count).map(name).collect(), Some(charge)))
     }
 
     fn typed(
@@ -275,7 +319,7 @@ impl Pass {
         let (keys, values) = halves(parts);
         let (key, value) = (self.reader.key_stride(), self.reader.value_stride());
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let mut entries = TypedEntries::new(self.reader.map(), cpu, most);
+        let mut entries = TypedEntries::new(self.reader.map(), cpu, most, &self.key_names);
         for at in 0..chunk.count {
             let key = keys.then(|| nth(&chunk.keys, key, at));
             entries.add(key, values.then(|| nth(&chunk.values, value, at)))?;

@@ -8,6 +8,7 @@ use bpfgate_proto::value::{self, Plan, Schema, Type};
 use tonic::Status;
 
 use super::convert::{counters_from, counters_to, labels_from, labels_to, timestamp};
+use super::names::key_name;
 use super::status::invalid;
 use crate::broker::MapRequest;
 use crate::core::{
@@ -154,8 +155,12 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         per_cpu: map.sys().cpus().is_some(),
         pins: map.pins(),
         holders: Vec::new(),
-        btf_id: info.btf_id,
         record_type: map.about().records.own.as_deref().filter(|_| whole).cloned().map(Into::into),
+        key_names: map.about().host_names.iter().filter(|_| whole).map(key_name).collect(),
+        btf_id: info.btf_id,
+        btf_key_type_id: info.btf_key_type_id,
+        btf_value_type_id: info.btf_value_type_id,
+        sum_type: map.sum_type().filter(|_| whole).cloned().map(Into::into),
     }
 }
 

@@ -12,6 +12,7 @@ mod iterate;
 mod map_convert;
 mod map_life;
 mod map_service;
+mod names;
 mod outlet;
 mod pieces;
 mod program_convert;

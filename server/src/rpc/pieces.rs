@@ -9,8 +9,9 @@ use pb::read_value_request::Key;
 use tonic::Status;
 
 use super::map_convert::locking;
+use super::names::KeyNames;
 use super::outlet::Stream;
-use super::typed::{Given, key_bytes};
+use super::typed::{Given, is_typed, key_bytes};
 use super::{Shared, reference};
 use crate::core::{CpuMode, Error, Operation};
 use crate::layer::Call;
@@ -27,7 +28,7 @@ pub(super) async fn value(
     call: &Arc<Call>,
     request: pb::ReadValueRequest,
 ) -> Result<Stream<pb::ReadValueResponse>, Status> {
-    let pb::ReadValueRequest { map, key, unlocked } = request;
+    let pb::ReadValueRequest { map, key, unlocked, resolve } = request;
     let map = shared.find_map(call, &map).await?;
     map.check_operation(Operation::Lookup)?;
     let (cpu, locking) = (CpuMode::Each, locking(unlocked));
@@ -37,7 +38,9 @@ pub(super) async fn value(
         reference::lookup(shared, call, &map, key, cpu, locking).await?
     } else {
         let (key, mut held) = (Given::of(key), account.empty());
-        let work = move || map.lookup(&key_bytes(&map, key, &mut held)?, cpu, locking);
+        let names = KeyNames::of_key(shared, &map, resolve, is_typed(key.as_ref()))?;
+        let key = move |map: &_| key_bytes(map, key, names.as_ref(), &mut held);
+        let work = move || map.lookup(&{ key }(&map)?, cpu, locking);
         shared.work(call, work).await?
     };
     let message = |data, size| pb::ReadValueResponse { data, size };

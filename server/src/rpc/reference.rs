@@ -8,9 +8,9 @@ use bpfgate_proto::v1::reference::To;
 use tonic::Status;
 
 use super::Shared;
-use super::status::invalid;
+use super::names::KeyNames;
 use super::typed::{Given, key_bytes, value_bytes};
-use crate::core::{CpuMode, Locking, Map, ProgramId, Reference, Referent, UpdateMode};
+use crate::core::{CpuMode, Error, Locking, Map, ProgramId, Reference, Referent, UpdateMode};
 use crate::layer::Call;
 
 /// A value by a key that stands for something else.
@@ -73,7 +73,7 @@ pub(super) async fn point(
     shared: &Shared,
     call: &Arc<Call>,
     map: Arc<Map>,
-    key: Option<Given>,
+    (key, names): (Option<Given>, Option<KeyNames>),
     to: pb::Reference,
     mode: UpdateMode,
 ) -> Result<(), Status> {
@@ -81,7 +81,7 @@ pub(super) async fn point(
     let registry = shared.registry.clone();
     let mut held = call.account().empty();
     let work = move || {
-        let key = key_bytes(&map, key, &mut held)?;
+        let key = key_bytes(&map, key, names.as_ref(), &mut held)?;
         registry.point(&map, &key, &to, mode)
     };
     shared.work(call, work).await
@@ -102,11 +102,13 @@ pub(super) async fn told(
     Ok(referent.map(message))
 }
 
-fn reference(field: &'static str, wire: pb::Reference) -> Result<Reference, Status> {
+/// What an entry shall stand for, as a request names it.
+pub(super) fn reference(field: &'static str, wire: pb::Reference) -> Result<Reference, Error> {
+    let wrong = |problem: String| Error::Invalid { field, problem };
     let Some(to) = wire.to else {
-        return Err(invalid(field, "says nothing: name what the entry stands for"));
+        return Err(wrong("says nothing: name what the entry stands for".to_owned()));
     };
-    let bad = |error: &dyn std::error::Error| invalid(field, error.to_string());
+    let bad = |error: &dyn std::error::Error| wrong(error.to_string());
     let name = |text: String| text.parse().map_err(|error| bad(&error));
     let program = |text: String| match text.as_str() {
         "" => Ok(None),
@@ -128,7 +130,8 @@ fn reference(field: &'static str, wire: pb::Reference) -> Result<Reference, Stat
     })
 }
 
-fn message(referent: Referent) -> pb::Reference {
+/// A name as answers have it.
+pub(super) fn message(referent: Referent) -> pb::Reference {
     let text = |program: ProgramId| match program {
         ProgramId::Owned(name) => name.to_string(),
         ProgramId::Other(id) => format!("id:{id}"),

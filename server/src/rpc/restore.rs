@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 use super::Shared;
 use super::batch::packed;
 use super::map_convert::update_mode;
+use super::names::KeyNames;
 use super::status::invalid;
 use crate::core::{CallError, Error, Locking, Packed, Writer};
 use crate::layer::Call;
@@ -54,10 +55,11 @@ pub(super) async fn receive(
     };
     let pb::RestoreHeader { map, mode } = header;
     let map = shared.find_map(call, &map).await?;
-    let writer = Writer::new(map, update_mode(mode)?, Locking::IfAny)?;
+    let writer = Writer::new(shared.registry.clone(), map, update_mode(mode)?, Locking::IfAny)?;
     let (sender, inbox) = channel(1);
+    let names = KeyNames::of(shared, writer.map(), Vec::new(), true)?;
     let (most, account) = (shared.most(), call.account().clone());
-    let pass = Pass { writer, inbox, at_hand: None, most, account };
+    let pass = Pass { writer, inbox, at_hand: None, names, most, account };
     tokio::select! {
         written = write(shared, call, pass) => Ok(pb::RestoreResponse { applied: written? }),
         never = feed(shared, stream, sender) => match never {},
@@ -114,6 +116,7 @@ struct Pass {
     inbox: Receiver<Result<pb::PackedEntries, Broken>>,
     /// Those that are not written yet.
     at_hand: Option<(Packed, Charge)>,
+    names: KeyNames,
     /// Bytes that typed entries may take.
     most: u64,
     account: Account,
@@ -156,7 +159,10 @@ impl Pass {
     /// What was written before is told with what is wrong now.
     fn accept(&mut self, next: Result<pb::PackedEntries, Broken>) -> Result<(), Broken> {
         let packed = match next {
-            Ok(entries) => packed(self.writer.map(), entries, Vec::new(), self.most, &self.account),
+            Ok(entries) => {
+                let (map, most) = (self.writer.map(), self.most);
+                packed(map, entries, Vec::new(), &self.names, most, &self.account)
+            }
             Err(Broken::Refused(error)) => Err(error),
             Err(broken) => return Err(broken),
         };

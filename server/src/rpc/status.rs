@@ -137,8 +137,8 @@ fn shape(error: Error) -> Shape {
             Shape::new(C::FailedPrecondition, "NO_SCHEMA").with("map", map)
         }
         Error::Reference(problem) => reference_shape(problem),
-        Error::NoSum { map, problem: _ } => {
-            Shape::new(C::FailedPrecondition, "NO_SUM").with("map", map)
+        Error::WideSum { map, field, what: _ } => {
+            Shape::new(C::FailedPrecondition, "WIDE_SUM").with("map", map).with("field", field)
         }
         Error::Unsupported { map, map_type, operation, has } => {
             let shape = Shape::new(C::Unimplemented, "UNSUPPORTED_OPERATION").with("map", map);

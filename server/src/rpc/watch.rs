@@ -146,7 +146,8 @@ pub(super) fn comparison(op: i32) -> Option<Comparison> {
     }
 }
 
-fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {
+/// What a request wants of a label: `None` for its number.
+pub(super) fn resolution(wire: pb::LabelResolution) -> Result<(String, Option<HostName>), Status> {
     use pb::label_resolution::How;
     let pb::LabelResolution { label, how } = wire;
     let how = match How::try_from(how) {

@@ -119,6 +119,11 @@ impl Hub {
         })
     }
 
+    /// Names of what numbers stand for on this host.
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
     /// Begins a watch, or says what is wrong with the request. The account pays for it, and its
     /// caller for what it may share with others. To be called within a tokio runtime, which runs
     /// the sweepers.

@@ -147,9 +147,12 @@ async fn a_per_cpu_value_is_one_for_all_or_one_for_each_in_every_type() {
         assert_eq!(each, want, "{kind:?}");
 
         bpftool::update(made.id, &key, &[1; 12], "exist");
-        let one = u64::from_ne_bytes([1; 8]) * cpus as u64;
-        let sum = read(CpuMode::Sum).await.unwrap();
-        assert_eq!((sum.len(), &sum[..8]), (12, &one.to_ne_bytes()[..]));
+        // Its second number, of 32 bits, has 64 in the sum.
+        refused(read(CpuMode::Sum).await, Code::FailedPrecondition, &[&name, "wide_sums"]);
+        let sum = maps.wide_sums().lookup(&name, key, CpuMode::Sum).await.unwrap();
+        let long = u64::from_ne_bytes([1; 8]) * cpus as u64;
+        let short = u64::from(u32::from_ne_bytes([1; 4])) * cpus as u64;
+        assert_eq!(sum[..], [long, short].map(u64::to_ne_bytes).concat());
 
         for length in [0, 8, 11, 13, 16, 12 * cpus, 16 * (cpus + 1)] {
             let wrong = maps.update(&name, key, vec![1; length], UpdateMode::Any).await;

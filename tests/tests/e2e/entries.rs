@@ -1,7 +1,7 @@
 //! Entries one at a time: looked up, written and removed, raw and typed, on one CPU and on all.
 
 use bpfgate_client::v1::MapType;
-use bpfgate_client::{Client, Code, CpuMode, UpdateMode};
+use bpfgate_client::{Client, Code, CpuMode, Layout, UpdateMode};
 use bpfgate_tests::fixture::{ipv4, record, signed, unsigned};
 use bpfgate_tests::{Agent, NewMap, refused};
 use serde_json::json;
@@ -161,7 +161,7 @@ async fn one_value_goes_to_every_cpu_and_a_list_to_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sum_has_the_width_of_its_integers() {
+async fn a_sum_has_64_bits_and_says_so() {
     let agent = Agent::spawn();
     let client = agent.client().await;
     let (maps, cpus) = (client.maps(), cpus(&client).await);
@@ -171,14 +171,19 @@ async fn a_sum_has_the_width_of_its_integers() {
     let one = json!({"small": 255, "wide": 7});
     maps.update("v", [0; 4], one, UpdateMode::Any).await.unwrap();
     let sum = maps.lookup_typed("v", [0; 4], CpuMode::Sum).await.unwrap();
-    // Wraps at its own 8 bits, into nobody else's.
-    assert_eq!(sum, json!({"small": (255 * cpus) % 256, "wide": 7 * cpus}));
+    let text = |number: usize| number.to_string();
+    assert_eq!(sum, json!({"small": text(255 * cpus), "wide": text(7 * cpus)}));
+    let raw = maps.lookup("v", [0; 4], CpuMode::Sum).await;
+    let error = refused(raw, Code::FailedPrecondition, &["small", "wide_sums"]);
+    assert_eq!(error.reason.as_deref(), Some("WIDE_SUM"));
+    let raw = maps.wide_sums().lookup("v", [0; 4], CpuMode::Sum).await.unwrap();
+    let layout = Layout::of(&maps.get("v").await.unwrap()).unwrap();
+    assert_eq!(layout.sum.decode(&raw).unwrap(), sum);
 
-    let text = NewMap::new("text", MapType::PercpuArray).value(ipv4());
-    text.make(&client).await;
-    let no_sum = maps.lookup("text", [0; 4], CpuMode::Sum).await;
-    refused(no_sum, Code::FailedPrecondition, &["text", "summed"]);
-    maps.lookup("text", [0; 4], CpuMode::Each).await.unwrap();
+    NewMap::new("text", MapType::PercpuArray).value(ipv4()).make(&client).await;
+    let listed = maps.lookup_typed("text", [0; 4], CpuMode::Sum).await.unwrap();
+    assert_eq!(listed, json!(vec!["0.0.0.0"; cpus]));
+    assert!(!Layout::of(&maps.get("text").await.unwrap()).unwrap().adds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +220,10 @@ async fn typed_values_of_a_per_cpu_map_are_a_list() {
     maps.update("p", json!(7), json!(each), UpdateMode::Any).await.unwrap();
     assert_eq!(maps.lookup_typed("p", json!(7), CpuMode::Each).await.unwrap(), json!(each));
     let sum: usize = each.iter().sum();
-    assert_eq!(maps.lookup_typed("p", json!(7), CpuMode::Sum).await.unwrap(), json!(sum));
+    assert_eq!(
+        maps.lookup_typed("p", json!(7), CpuMode::Sum).await.unwrap(),
+        json!(sum.to_string())
+    );
     maps.update("p", json!(7), json!(9), UpdateMode::Any).await.unwrap();
     let all = maps.lookup_typed("p", json!(7), CpuMode::Each).await.unwrap();
     assert_eq!(all, json!(vec![9; cpus]));

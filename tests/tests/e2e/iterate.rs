@@ -144,7 +144,7 @@ async fn per_cpu_values_come_each_or_summed() {
             let key = key.to_ne_bytes();
             client.maps().update(name, key, each, UpdateMode::Any).await.unwrap();
         }
-        let with = |cpu| IterateOptions { cpu, limit: None, ..IterateOptions::default() };
+        let with = |cpu| IterateOptions { cpu, wide_sums: true, ..IterateOptions::default() };
         let stream = client.maps().iterate(name, with(CpuMode::Each)).await.unwrap();
         assert_eq!(stream.value_stride(), 8 * cpus);
         for (key, value) in read_all(stream).await.entries {
@@ -155,15 +155,15 @@ async fn per_cpu_values_come_each_or_summed() {
             assert_eq!(each, want, "{name}");
         }
         let stream = client.maps().iterate(name, with(CpuMode::Sum)).await.unwrap();
-        // As wide as the value itself: nothing is padded.
-        assert_eq!(stream.value_stride(), 4);
+        // Wider than the value itself, which has 4.
+        assert_eq!(stream.value_stride(), 8);
         let extra: u32 = (0..possible).sum();
         let mut seen = 0;
         for (key, value) in read_all(stream).await.entries {
             let key = u32::from_ne_bytes(key.try_into().unwrap());
-            let sum = u32::from_ne_bytes(value.try_into().unwrap());
+            let sum = u64::from_ne_bytes(value.try_into().unwrap());
             if key < count {
-                assert_eq!(sum, key * 100 * possible + extra, "{name} key {key}");
+                assert_eq!(sum, u64::from(key * 100 * possible + extra), "{name} key {key}");
                 seen += 1;
             }
         }

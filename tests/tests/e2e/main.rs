@@ -47,6 +47,7 @@ mod set_up;
 mod shared_maps;
 mod sockets;
 mod storage;
+mod sums;
 mod taking_out;
 mod typed_iterate;
 mod typed_maps;

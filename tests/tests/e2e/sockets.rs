@@ -180,7 +180,7 @@ async fn what_is_no_socket_for_a_slot_is_refused() {
         (Reference::socket("tcp:127.0.0.1:1"), Code::NotFound, &["tcp:127.0.0.1:1"][..]),
         (Reference::socket("inode:1"), Code::NotFound, &["inode:1"]),
         (Reference::socket("tcp:80"), Code::InvalidArgument, &["reference", "127.0.0.1:80"]),
-        (Reference::socket("cookie:1"), Code::InvalidArgument, &["inode:N"]),
+        (Reference::socket("cookie:1"), Code::NotFound, &["cookie:1"]),
         (inode(&idle), Code::InvalidArgument, &["inode:", "connected"]),
     ] {
         refused(maps.update("socks", slot(0), to, UpdateMode::Any).await, code, words);

@@ -63,12 +63,15 @@ async fn a_per_cpu_map_has_a_value_for_each_cpu_and_their_sum() {
     let map = client.maps().typed::<[u8; 4], u32>("m").await.unwrap();
     map.insert(b"abcd", &7).await.unwrap();
     assert_eq!(map.get_per_cpu(b"abcd").await.unwrap(), Some(vec![7; cpus as usize]));
-    assert_eq!(map.get(b"abcd").await.unwrap(), Some(7 * cpus));
+    assert_eq!(map.get_sum::<u64>(b"abcd").await.unwrap(), Some(7 * u64::from(cpus)));
+    // It could be more than a u32 holds.
+    refused(map.get(b"abcd").await, Code::FailedPrecondition, &["64 bits"]);
+    assert!(map.get_sum::<u32>(b"abcd").await.is_err());
     let each: Vec<u32> = (1..=cpus).collect();
     map.insert_per_cpu(b"abcd", &each).await.unwrap();
     assert_eq!(map.get_per_cpu(b"abcd").await.unwrap().as_ref(), Some(&each));
-    let sum = map.iter().await.unwrap().next_entry().await.unwrap();
-    assert_eq!(sum, Some((*b"abcd", each.iter().sum())));
+    let sum = map.iter_sums::<u64>().await.unwrap().next_entry().await.unwrap();
+    assert_eq!(sum, Some((*b"abcd", each.iter().map(|&number| u64::from(number)).sum())));
     assert_eq!(map.get_per_cpu(b"none").await.unwrap(), None);
     refused(map.insert_per_cpu(b"abcd", &[]).await, Code::InvalidArgument, &["m"]);
 }

@@ -8,6 +8,7 @@ use bpfgate_client::v1::{MapSpec, MapType};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::complete;
+use crate::shown::Resolve;
 use crate::values::{
     Counter, Pair, Scalar, flags, hex_or_decimal, inner_map, label, map_ref, map_type,
 };
@@ -16,6 +17,8 @@ const DATA_HELP: &str = "\
 KEY and VALUE follow the map's schema:
   6  -1  0x1f  true  ENUM_NAME        a number, by its type
   10.0.0.1  fe80::1  aa:bb:cc:dd:ee:ff  an address
+  10.0.0.0/8  2001:db8::/32           a prefix, in an lpm_trie
+  TCP  eth0  alice  openat            a name of the agent's host, where the map's maker declared one
   '{\"saddr\":\"10.0.0.1\",\"dport\":443}'  a struct, as JSON
   hex:0a000001                        the bytes themselves
 In maps whose slots lead to something else, by its name: a map, OBJECT/PROGRAM, eth0 or
@@ -70,6 +73,8 @@ pub(crate) enum MapCommand {
         /// A key without an entry is no failure
         #[arg(long)]
         missing_ok: bool,
+        #[command(flatten)]
+        fields: FieldArgs,
     },
     /// Add a value to a queue, a stack or a bloom filter
     #[command(after_help = DATA_HELP)]
@@ -122,7 +127,8 @@ pub(crate) enum MapCommand {
 }
 
 const DUMP_HELP: &str = "\
-Values of a per-CPU map are added up, unless --per-cpu or -o bpftool is given.
+Values of a per-CPU map are added up, unless --per-cpu or -o bpftool is given; what has no sum, such as
+text and unions, is a list with one for each CPU.
 `map restore` reads what -o json, jsonl, csv and bpftool print. The first three show what the types
 do: bytes between fields and behind a text's end are lost; -o bpftool has every byte.
 ^C ends a dump with exit code 130 between two entries; a JSON list is then left open.";
@@ -160,6 +166,26 @@ impl From<Mode> for UpdateMode {
     }
 }
 
+/// How fields are read and written.
+#[derive(Debug, Args)]
+pub(crate) struct FieldArgs {
+    /// A field of the key by the name that its number has on the agent's host, as in uid=user, or of
+    /// key or value in another form; WHAT is one of ifindex, cgroup, user, syscall, protocol, number,
+    /// ip, mac, hex
+    #[arg(long, value_name = "FIELD=WHAT")]
+    pub(crate) resolve: Vec<Resolve>,
+}
+
+/// How fields are shown.
+#[derive(Debug, Args)]
+pub(crate) struct ShownArgs {
+    /// Keys by name where it is known what their numbers stand for: openat, TCP, eth0, alice
+    #[arg(long)]
+    pub(crate) names: bool,
+    #[command(flatten)]
+    pub(crate) fields: FieldArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LookupArgs {
     #[command(flatten)]
@@ -173,6 +199,8 @@ pub(crate) struct LookupArgs {
     /// Remove what was read, in one step each
     #[arg(long)]
     pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +219,8 @@ pub(crate) struct UpdateArgs {
     /// VALUE is a JSON list with one value for each CPU
     #[arg(long)]
     pub(crate) per_cpu: bool,
+    #[command(flatten)]
+    pub(crate) fields: FieldArgs,
 }
 
 #[derive(Debug, Args)]
@@ -221,6 +251,8 @@ pub(crate) struct DumpArgs {
     /// A row for each CPU instead of their sum
     #[arg(long)]
     pub(crate) per_cpu: bool,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
 }
 
 const CREATE_HELP: &str = "\

@@ -23,7 +23,9 @@ use crate::values::duration;
 
 pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
-pub(crate) use map::{CreateArgs, DumpArgs, LookupArgs, MapCommand, RestoreArgs, UpdateArgs};
+pub(crate) use map::{
+    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, RestoreArgs, ShownArgs, UpdateArgs,
+};
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use program::ProgramCommand;
 pub(crate) use top::TopArgs;

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 
 use bpfgate_client::v1::{self, MapType};
-use bpfgate_client::value::{Kind, Schema, SchemaSource, Type};
+use bpfgate_client::value::{Display, Encoding, Field, Kind, Schema, SchemaSource, Type};
 
 use super::formatted;
 
@@ -26,9 +26,15 @@ struct Types {
 impl Bpftool {
     pub(super) fn new(map: &v1::Map) -> Self {
         let schema = map.schema.clone().and_then(|schema| Schema::try_from(schema).ok());
+        // It reads the BTF that the kernel keeps with the map.
+        let schema = schema.filter(|_| map.btf_value_type_id != 0);
         let types = schema.and_then(|Schema { key, value, source }| match source {
             SchemaSource::Btf => Some(Types { key, value: value? }),
-            SchemaSource::Declared => declared(map, key, value),
+            SchemaSource::Declared => Some(declared(map, key, value)),
+        });
+        let types = types.map(|Types { key, value }| Types {
+            key: key.filter(|_| map.btf_key_type_id != 0),
+            value,
         });
         Self { per_cpu: map.per_cpu, types }
     }
@@ -79,20 +85,41 @@ impl Bpftool {
     }
 }
 
-/// The agent makes a map with BTF of its declared layout, in which what is not declared is plain
-/// bytes. The kernel takes none for keys of some types.
-fn declared(map: &v1::Map, key: Option<Type>, value: Option<Type>) -> Option<Types> {
-    let spec = map.spec.as_ref()?;
-    let key = key.unwrap_or_else(|| Type::opaque(spec.key_size));
-    let taken = match spec.r#type() {
-        MapType::Array | MapType::PercpuArray => {
-            matches!(key.kind, Kind::Integer { .. }) && key.size == 4
+/// The agent makes a map with BTF of its declared layout, in which what is not declared is a number
+/// or plain bytes.
+fn declared(map: &v1::Map, key: Option<Type>, value: Option<Type>) -> Types {
+    let spec = map.spec.clone().unwrap_or_default();
+    let key = key.unwrap_or_else(|| match (spec.r#type(), spec.key_size) {
+        (MapType::LpmTrie, size) if size > 4 => {
+            let field = |name: &str, ty, bit_offset| Field {
+                name: name.to_owned(),
+                ty,
+                bit_offset,
+                bit_size: 0,
+            };
+            let fields =
+                vec![field("prefixlen", unsigned(4), 0), field("data", Type::opaque(size - 4), 32)];
+            let kind = Kind::Record { is_union: false, fields };
+            Type { name: "struct bpf_lpm_trie_key".to_owned(), size, kind }
         }
-        MapType::LpmTrie => matches!(key.kind, Kind::Record { is_union: false, .. }),
-        _ => key.size > 0,
-    };
+        (_, size @ (4 | 8)) => unsigned(size),
+        (_, size) => Type::opaque(size),
+    });
     let value = value.unwrap_or_else(|| Type::opaque(spec.value_size));
-    taken.then_some(Types { key: Some(key), value })
+    Types { key: Some(key), value }
+}
+
+fn unsigned(size: u32) -> Type {
+    let (encoding, display) = (Encoding::Unsigned, Display::Plain);
+    let kind = Kind::Integer { encoding, big_endian: false, display };
+    Type { name: format!("__u{}", size * 8), size, kind }
+}
+
+/// Appends an entry that could not be read.
+pub(super) fn unreadable(key: &[u8], why: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"key\":");
+    hex(key, out);
+    let _ = write!(out, ",\"value\":{{\"error\":\"{why}\"}}}}");
 }
 
 /// `["0x0a","0x00"]`.

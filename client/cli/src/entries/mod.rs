@@ -2,22 +2,26 @@
 //!
 //! - [`EntryWriter`]: entries in any format
 //! - [`rows`]: as rows, for tables and CSV
+//! - [`slots`]: the slots that bpftool shows as errors
 //! - [`bpftool`]: as `bpftool --json` prints them; [`formatted`]: its typed half
 
 mod bpftool;
 mod formatted;
 mod rows;
+mod slots;
 
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 
 use bpfgate_client::value::Plan;
 use bpfgate_client::{EntryParts, Layout, v1};
+use serde_json::Value as Json;
 
 use self::bpftool::Bpftool;
 use crate::context::Context;
 use crate::render::{Format, Printer};
 
 pub(crate) use self::rows::EntryView;
+pub(crate) use self::slots::Slots;
 
 /// Text that is gathered before it goes out.
 const BUFFER: usize = 64 << 10;
@@ -26,6 +30,8 @@ const BUFFER: usize = 64 << 10;
 pub(crate) struct EntryWriter<'l> {
     layout: &'l Layout,
     parts: EntryParts,
+    /// The values that come are of all CPUs, one behind the other.
+    each_cpu: bool,
     style: Style<'l>,
 }
 
@@ -37,10 +43,8 @@ enum Style<'l> {
 }
 
 enum Form {
-    /// With a line for each CPU, or their sum.
-    Own {
-        each_cpu: bool,
-    },
+    /// With a line for each CPU, or what they are together.
+    Own,
     Bpftool(Box<Bpftool>),
 }
 
@@ -61,6 +65,8 @@ pub(crate) struct Selection {
     pub(crate) each_cpu: bool,
     /// The one entry that was asked for, not a list of it.
     pub(crate) single: bool,
+    /// Values are told by the names of what they lead to: [`EntryWriter::named`].
+    pub(crate) named: bool,
 }
 
 impl<'l> EntryWriter<'l> {
@@ -70,10 +76,10 @@ impl<'l> EntryWriter<'l> {
         layout: &'l Layout,
         selection: Selection,
     ) -> Self {
-        let Selection { parts, each_cpu, single } = selection;
+        let Selection { parts, each_cpu, single, named } = selection;
         let style = match context.format {
             Format::Table | Format::Csv => {
-                let view = EntryView::new(layout, context.format).each_cpu(each_cpu);
+                let view = EntryView::new(layout, context.format, each_cpu).named(named);
                 let view = match parts {
                     EntryParts::Keys => view.keys_only(),
                     EntryParts::Values => view.values_only(),
@@ -82,51 +88,106 @@ impl<'l> EntryWriter<'l> {
                 Style::Rows { printer: context.printer(view.columns()), view }
             }
             Format::Json if single && !each_cpu => {
-                Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own { each_cpu } }
+                Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own }
             }
             Format::Json => {
                 let frame = ["[\n", ",\n", "\n]\n"];
-                Style::Text { text: Text::new(frame), form: Form::Own { each_cpu } }
+                Style::Text { text: Text::new(frame), form: Form::Own }
             }
-            Format::Jsonl => {
-                Style::Text { text: Text::new(["", "\n", "\n"]), form: Form::Own { each_cpu } }
-            }
+            Format::Jsonl => Style::Text { text: Text::new(["", "\n", "\n"]), form: Form::Own },
             Format::Bpftool => {
                 let frame = if single { ["", "", "\n"] } else { ["[", ",", "]\n"] };
                 let form = Form::Bpftool(Box::new(Bpftool::new(map)));
                 Style::Text { text: Text::new(frame), form }
             }
         };
-        Self { layout, parts, style }
+        Self { layout, parts, each_cpu, style }
     }
 
     /// An entry; a half that is not asked for is not looked at.
     pub(crate) fn entry(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let Self { layout, parts, style } = self;
+        let Self { layout, parts, each_cpu, style } = self;
         let with_value = *parts != EntryParts::Keys;
+        let each = each_cpu.then(|| layout.values(value)).into_iter().flatten();
+        let values = each.chain((!*each_cpu).then_some(value));
         match style {
             Style::Rows { printer, view } if with_value => {
-                for (cpu, value) in layout.values(value).enumerate() {
+                for (cpu, value) in values.enumerate() {
                     printer.row(view.cells(key, cpu, value))?;
                 }
                 Ok(())
             }
             Style::Rows { printer, view } => printer.row(view.cells(key, 0, &[])),
             Style::Text { text, form: Form::Bpftool(form) } => {
-                form.entry(key, layout.values(value), text.next());
+                form.entry(key, values, text.next());
                 text.spill()
             }
-            Style::Text { text, form: Form::Own { each_cpu } } => {
+            Style::Text { text, form: Form::Own } => {
                 let key = (*parts != EntryParts::Values).then_some((&layout.key, key));
                 if !with_value {
                     object(text.next(), key, None, None);
                 }
-                for (cpu, value) in layout.values(value).enumerate().filter(|_| with_value) {
+                let plan = if *each_cpu { &layout.value } else { &layout.sum };
+                for (cpu, value) in values.enumerate().filter(|_| with_value) {
                     let cpu = each_cpu.then_some(cpu);
-                    object(text.next(), key, cpu, Some((&layout.value, value)));
+                    object(text.next(), key, cpu, Some((plan, value)));
                 }
                 text.spill()
             }
+        }
+    }
+
+    /// An entry as the agent tells it by the map's schema, with names in the place of numbers.
+    pub(crate) fn typed(&mut self, key: &Json, value: &Json) -> io::Result<()> {
+        let Self { layout: _, parts, each_cpu, style } = self;
+        let values = match value {
+            Json::Array(each) if *each_cpu => &each[..],
+            one => std::slice::from_ref(one),
+        };
+        for (cpu, value) in values.iter().enumerate() {
+            match style {
+                Style::Rows { printer, view } => printer.row(view.typed_cells(key, cpu, value))?,
+                Style::Text { text, .. } => {
+                    let key = (*parts != EntryParts::Values).then(|| format!("\"key\":{key}"));
+                    let cpu = each_cpu.then(|| format!("\"cpu\":{cpu}"));
+                    let value = (*parts != EntryParts::Keys).then(|| format!("\"value\":{value}"));
+                    let members: Vec<_> = key.into_iter().chain(cpu).chain(value).collect();
+                    let _ = write!(text.next(), "{{{}}}", members.join(","));
+                    text.spill()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry whose value leads to something, by its name.
+    pub(crate) fn named(&mut self, key: &[u8], value: &str) -> io::Result<()> {
+        let Self { layout, parts, each_cpu: _, style } = self;
+        match style {
+            Style::Rows { printer, view } => printer.row(view.named_cells(key, value)),
+            Style::Text { text, .. } => {
+                let key = (*parts != EntryParts::Values).then_some((&layout.key, key));
+                let out = text.next();
+                object(out, key, None, None);
+                out.pop();
+                if key.is_some() {
+                    out.push(b',');
+                }
+                let value = serde_json::Value::from(value);
+                let _ = write!(out, "\"value\":{value}}}");
+                text.spill()
+            }
+        }
+    }
+
+    /// An entry that cannot be read, as bpftool prints it. Other formats have none.
+    pub(crate) fn unreadable(&mut self, key: &[u8], why: &str) -> io::Result<()> {
+        match &mut self.style {
+            Style::Text { text, form: Form::Bpftool(_) } => {
+                bpftool::unreadable(key, why, text.next());
+                text.spill()
+            }
+            Style::Text { .. } | Style::Rows { .. } => Ok(()),
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn read(
     let wrong = |line, why| Problem { line, why };
     let Some(header) = record(&mut input, &mut line, limit)? else { return Ok(()) };
     let columns = |each_cpu| -> Vec<String> {
-        let view = EntryView::new(layout, Format::Csv).each_cpu(each_cpu);
+        let view = EntryView::new(layout, Format::Csv, each_cpu).named(packer.takes_names());
         view.columns().into_iter().map(|column| column.name).collect()
     };
     let each_cpu = layout.per_cpu && header.1 == columns(true);
@@ -30,7 +30,8 @@ pub(super) fn read(
         let columns = columns(layout.per_cpu).join(",");
         return Err(wrong(header.0, format!("neither JSON nor CSV with the columns {columns}")));
     }
-    let (key, value) = (Half::new(&layout.key, "KEY"), Half::new(&layout.value, "VALUE"));
+    let value = if each_cpu { &layout.value } else { &layout.sum };
+    let (key, value) = (Half::new(&layout.key, "KEY"), Half::new(value, "VALUE"));
     while let Some((line, fields)) = record(&mut input, &mut line, limit)? {
         if fields.len() != header.1.len() {
             let (got, want) = (fields.len(), header.1.len());
@@ -41,6 +42,12 @@ pub(super) fn read(
         let cpu = cpu.map(|cpu| cpu.parse().map_err(|_| wrong(line, format!("CPU {cpu:?}"))));
         let problem = |why| wrong(line, why);
         let key = key.bytes(keys).map_err(problem)?;
+        if let (true, [name]) = (packer.takes_names(), values) {
+            if !packer.add_named(line, &key, name)? {
+                break;
+            }
+            continue;
+        }
         let value = value.bytes(values).map_err(problem)?;
         if !packer.add(line, &key, cpu.transpose()?, &value)? {
             break;

@@ -50,8 +50,20 @@ pub(super) fn read(
         half(&layout.key, entry.key, "KEY", &mut key).map_err(problem)?;
         let mut wanted = true;
         match (&entry.value, &entry.values) {
+            (Some(raw), None) if packer.takes_names() => {
+                let name: String = serde_json::from_str(raw.get()).map_err(|_| {
+                    problem(
+                        "VALUE is not the name of what it leads to; dump with -o json, jsonl or csv"
+                            .to_owned(),
+                    )
+                })?;
+                wanted = packer.add_named(line, &key, &name)?;
+            }
             (Some(raw), None) => {
                 value.clear();
+                if layout.per_cpu && entry.cpu.is_none() {
+                    packer.add(line, &key, None, &value)?;
+                }
                 half(&layout.value, raw, "VALUE", &mut value).map_err(problem)?;
                 wanted = packer.add(line, &key, entry.cpu, &value)?;
             }

@@ -14,6 +14,7 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::{EntryBatch, Layout};
 use tokio::sync::mpsc;
 
@@ -52,14 +53,20 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Starts to read. The thread goes with the process: it may wait for a terminal for ever.
-    pub(crate) fn start(input: impl Read + Send + 'static, layout: Layout) -> io::Result<Self> {
+    ///
+    /// `kind` is what the values lead to, in maps of references.
+    pub(crate) fn start(
+        input: impl Read + Send + 'static,
+        layout: Layout,
+        kind: Option<ReferenceKind>,
+    ) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(AHEAD);
         let (bytes, over): (Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
         let counted = Counted { input, bytes: Arc::clone(&bytes) };
         let input = io::BufReader::with_capacity(BUFFER, counted);
         let stop = Arc::clone(&over);
         let read = move || {
-            let mut packer = Packer::new(&layout, |batch| {
+            let mut packer = Packer::new(&layout, kind, |batch| {
                 !stop.load(Ordering::Relaxed) && sender.blocking_send(Ok(batch)).is_ok()
             });
             let read = read(input, &layout, &mut packer).and_then(|()| packer.finish());
@@ -147,7 +154,7 @@ mod tests {
     /// Everything that came, and how it ended.
     fn all(text: &str, cpus: u32) -> (Vec<(EntryBatch, Lines)>, Result<(), Problem>) {
         let (layout, mut batches) = (layout(cpus), Vec::new());
-        let mut packer = Packer::new(&layout, |batch: Batch| {
+        let mut packer = Packer::new(&layout, None, |batch: Batch| {
             batches.push((batch.entries, batch.lines));
             true
         });

@@ -1,5 +1,7 @@
 //! Entries to batches for the agent.
 
+use bpfgate_client::reference::ReferenceKind;
+use bpfgate_client::v1::Reference;
 use bpfgate_client::{EntryBatch, Layout};
 
 use super::{Batch, Lines, Problem};
@@ -11,10 +13,13 @@ const BYTES: usize = 1 << 20;
 /// Packs entries, and hands them on batch by batch.
 pub(super) struct Packer<'a> {
     layout: &'a Layout,
+    /// What values lead to, in maps of references.
+    kind: Option<ReferenceKind>,
     /// Takes a batch; false if nobody wants any more.
     hand_on: Box<dyn FnMut(Batch) -> bool + 'a>,
     keys: Vec<u8>,
     values: Vec<u8>,
+    references: Vec<Reference>,
     count: u32,
     lines: Lines,
     /// An entry of which not every CPU's value has come: it is the last of `keys` and `values`.
@@ -27,9 +32,29 @@ struct Begun {
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(layout: &'a Layout, hand_on: impl FnMut(Batch) -> bool + 'a) -> Self {
-        let (keys, values, lines) = Default::default();
-        Self { layout, hand_on: Box::new(hand_on), keys, values, count: 0, lines, begun: None }
+    pub(super) fn new(
+        layout: &'a Layout,
+        kind: Option<ReferenceKind>,
+        hand_on: impl FnMut(Batch) -> bool + 'a,
+    ) -> Self {
+        let (keys, values, references, lines) = Default::default();
+        let hand_on = Box::new(hand_on);
+        Self { layout, kind, hand_on, keys, values, references, count: 0, lines, begun: None }
+    }
+
+    /// Whether values are names of what they lead to: see [`Self::add_named`].
+    pub(super) fn takes_names(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// An entry of a map of references. False if nobody wants any more.
+    pub(super) fn add_named(&mut self, line: u64, key: &[u8], name: &str) -> Result<bool, Problem> {
+        let problem = |why: String| Problem { line, why };
+        let Some(kind) = self.kind else { return Err(problem("VALUE is no name".to_owned())) };
+        let reference = kind.parse(name);
+        self.references.push(reference.map_err(|error| problem(format!("VALUE: {error}")))?);
+        self.keys.extend_from_slice(key);
+        Ok(self.complete(line))
     }
 
     /// An entry, or with `cpu` that CPU's part of it. False if nobody wants any more.
@@ -105,7 +130,12 @@ impl<'a> Packer<'a> {
         let (keys, values) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.values));
         self.keys.reserve(keys.len());
         self.values.reserve(values.len());
-        let entries = EntryBatch::packed(std::mem::take(&mut self.count), keys, values);
+        let count = std::mem::take(&mut self.count);
+        let entries = if self.kind.is_some() {
+            EntryBatch::pointing(keys, std::mem::take(&mut self.references))
+        } else {
+            EntryBatch::packed(count, keys, values)
+        };
         (self.hand_on)(Batch { entries, lines: std::mem::take(&mut self.lines) })
     }
 

@@ -92,7 +92,7 @@ fn per_cpu_values_are_shown_each_and_summed() {
     let each = each.as_array().unwrap();
     assert!(each.iter().all(|row| row["value"] == 5), "{each:?}");
     let sum = json_of(&agent, "map lookup p 1");
-    assert_eq!(sum["value"], 5 * each.len());
+    assert_eq!(sum["value"], json!((5 * each.len()).to_string()));
     let numbers: Vec<_> = (1..=each.len()).collect();
     let list = serde_json::to_string(&numbers).unwrap();
     quiet(&agent, &format!("map update p 0 {list} --per-cpu"));

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::samples::{self, Bytes};
 use super::{create_hits, json_of, quiet, words};
 
-fn print(agent: &Agent, format: &str, arguments: &str) -> String {
+pub(super) fn print(agent: &Agent, format: &str, arguments: &str) -> String {
     agent.cli(&words(&format!("-o {format} map dump {arguments}"))).ok().stdout
 }
 
 /// Restores from standard input.
-fn restore(agent: &Agent, arguments: &str, text: &str) -> Output {
+pub(super) fn restore(agent: &Agent, arguments: &str, text: &str) -> Output {
     let mut command = agent.cli_command();
     command.args(words(&format!("-o json map restore {arguments}")));
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

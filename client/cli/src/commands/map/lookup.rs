@@ -6,39 +6,80 @@ use bytes::Bytes;
 
 use bpfgate_client::{Code, CpuMode, Datum, EntryParts, Error, Layout, Operand};
 
-use super::entry::{cpu_mode, sum_hint};
+use super::entry::{check_forms, cpu_mode, each_cpu};
 use super::parse;
-use crate::args::LookupArgs;
+use crate::args::{LookupArgs, ShownArgs};
 use crate::context::Context;
 use crate::entries::{EntryView, EntryWriter, Selection};
 use crate::exit::{Exit, Failure};
 use crate::render::{Cell, Format, Sheet, left};
+use crate::shown;
 
 pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failure> {
-    let LookupArgs { map, keys: texts, per_cpu, delete } = args;
+    let LookupArgs { map, keys: texts, per_cpu, delete, shown: ShownArgs { names, fields } } = args;
     let bpftool = context.format == Format::Bpftool;
     if bpftool && texts.len() > 1 {
         let text = "bpftool looks up one key at a time: give one, or leave -o bpftool out";
         return Err(Failure::new(Exit::Usage, text));
     }
-    let (info, layout) = context.map(&map.map).await?;
+    let (info, layout) = context.map_as(&map.map, &fields.resolve).await?;
+    let resolve = shown::names(&fields.resolve);
+    let asked = !resolve.is_empty() || names && !info.key_names.is_empty();
     let kind = parse::map_type(&info);
-    let by_reference = ReferenceKind::of_keys(kind).is_some();
     if let ([text], false) = (&texts[..], bpftool || delete)
-        && (by_reference || ReferenceKind::of_values(kind).is_some())
+        && ReferenceKind::of_keys(kind).is_some()
     {
-        let key = parse::key_of(&info, &layout, text)?;
-        return reference(context, &map.map, &layout, (text, key), by_reference).await;
+        let key = parse::key_of(&info, &layout, text, asked)?;
+        return by_reference(context, &map.map, &layout, (text, key)).await;
     }
-    let keys = texts.iter().map(|key| parse::key(&info, &layout, key));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    let each_cpu = (per_cpu || bpftool) && layout.per_cpu;
-    let (maps, name, cpu) = (context.client.maps(), map.map.to_string(), cpu_mode(each_cpu));
-    let single = keys.len() == 1;
-    let selection = Selection { parts: EntryParts::Both, each_cpu, single };
+    let named = ReferenceKind::of_values(kind).is_some() && !bpftool && !delete;
+    let data = texts.iter().map(|key| parse::datum(&info, &layout, key, !resolve.is_empty()));
+    let data = data.collect::<Result<Vec<_>, _>>()?;
+    let each_cpu = each_cpu(context, &layout, per_cpu);
+    // Who writes names reads them, too.
+    let written = data.iter().any(|key| matches!(key, Datum::Typed(_)));
+    let maps = context.client.maps().wide_sums().naming(&resolve, names || written);
+    let (name, cpu) = (map.map.to_string(), cpu_mode(each_cpu));
+    let single = data.len() == 1;
+    let selection = Selection { parts: EntryParts::Both, each_cpu, single, named };
     let mut writer = EntryWriter::new(context, &info, &layout, selection);
     let mut missing = Vec::new();
-    if let ([key], false) = (&keys[..], delete) {
+    let by_name = asked && !bpftool || written;
+    if by_name && !named {
+        check_forms(&fields.resolve)?;
+        let keys: Vec<_> = data.into_iter().map(|key| parse::typed(&layout, key)).collect();
+        if delete {
+            for (key, text) in keys.into_iter().zip(&texts) {
+                match maps.lookup_and_delete_typed(&name, key.clone(), cpu).await {
+                    Ok(value) => writer.typed(&key, &value)?,
+                    Err(error) if error.code() == Some(Code::NotFound) => missing.push(text),
+                    Err(error) => {
+                        writer.finish()?;
+                        return Err(error.into());
+                    }
+                }
+            }
+        } else {
+            let found = maps.lookup_batch_each(&name, keys, cpu).await?;
+            for (text, entry) in texts.iter().zip(found) {
+                match entry {
+                    Some((key, value)) => writer.typed(&key, &value)?,
+                    None => missing.push(text),
+                }
+            }
+        }
+        return finish(writer, &name, &missing);
+    }
+    let keys: Vec<_> = data.iter().map(parse::bytes).collect();
+    if named {
+        for (key, text) in keys.iter().zip(&texts) {
+            match maps.lookup_reference(&name, key.clone()).await {
+                Ok(value) => writer.named(key, &value.to_string())?,
+                Err(error) if error.code() == Some(Code::NotFound) && !single => missing.push(text),
+                Err(error) => return Err(absent(context, error)),
+            }
+        }
+    } else if let ([key], false) = (&keys[..], delete) {
         let value = match maps.lookup(&name, key.clone(), cpu).await {
             // More than a message holds.
             Err(error) if is_too_large(&error) && (each_cpu || !layout.per_cpu) => {
@@ -61,7 +102,7 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
             }
         }
     } else {
-        let found = maps.lookup_batch(&name, keys.concat(), cpu).await.map_err(sum_hint)?;
+        let found = maps.lookup_batch(&name, keys.concat(), cpu).await?;
         for ((key, text), value) in keys.iter().zip(&texts).zip(found.iter()) {
             match value {
                 Some(value) => writer.entry(key, value)?,
@@ -69,6 +110,11 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
             }
         }
     }
+    finish(writer, &name, &missing)
+}
+
+/// Prints what was found, and fails if something was not.
+fn finish(writer: EntryWriter<'_>, name: &str, missing: &[&String]) -> Result<(), Failure> {
     writer.finish()?;
     if missing.is_empty() {
         return Ok(());
@@ -78,38 +124,20 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
     Err(Failure::new(Exit::NotFound, text))
 }
 
-/// An entry whose key or value stands for something else, as text.
-async fn reference(
+/// An entry whose key stands for something else, as text.
+async fn by_reference(
     context: &Context,
     map: &MapRef,
     layout: &Layout,
     (text, key): (&str, Operand),
-    by_reference: bool,
 ) -> Result<(), Failure> {
     let (maps, name) = (context.client.maps(), map.to_string());
-    let view = EntryView::new(layout, context.format);
-    let missing = |error| absent(context, error);
-    let (view, cells) = if by_reference {
-        let view = view.values_only();
-        let value = maps.lookup(&name, key, CpuMode::Each).await.map_err(missing)?;
-        let cells = view.cells(&[], 0, &value);
-        (view, [vec![Cell::Text(text.to_owned())], cells].concat())
-    } else {
-        let view = view.keys_only();
-        let bytes = match &key {
-            Operand::Datum(Datum::Raw(bytes)) => bytes.clone(),
-            _ => bytes::Bytes::new(),
-        };
-        let value = maps.lookup_reference(&name, key).await.map_err(missing)?;
-        let value = Cell::Text(value.to_string());
-        let cells = view.cells(&bytes, 0, &[]);
-        (view, [cells, vec![value]].concat())
-    };
-    let columns = if by_reference {
-        [vec![left("key")], view.columns()].concat()
-    } else {
-        [view.columns(), vec![left("value")]].concat()
-    };
+    let view = EntryView::new(layout, context.format, false).values_only();
+    let value = maps.lookup(&name, key, CpuMode::Each).await;
+    let value = value.map_err(|error| absent(context, error))?;
+    let cells = view.cells(&[], 0, &value);
+    let cells = [vec![Cell::Text(text.to_owned())], cells].concat();
+    let columns = [vec![left("key")], view.columns()].concat();
     context.print(Sheet::of(columns, vec![cells]).only())
 }
 
@@ -123,5 +151,5 @@ fn absent(context: &Context, error: Error) -> Failure {
     {
         return failure;
     }
-    sum_hint(error)
+    error.into()
 }

@@ -53,8 +53,8 @@ pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
             entry::update(context, args).await?;
             done(context)
         }
-        MapCommand::Delete { map, keys, missing_ok } => {
-            entry::delete(context, &map.map, &keys, missing_ok).await?;
+        MapCommand::Delete { map, keys, missing_ok, fields } => {
+            entry::delete(context, &map.map, &keys, missing_ok, &fields).await?;
             done(context)
         }
         MapCommand::Push { map, value, replace_oldest } => {

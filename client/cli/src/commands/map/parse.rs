@@ -2,18 +2,55 @@
 
 use bpfgate_client::map_type::is_indexed;
 use bpfgate_client::reference::ReferenceKind;
-use bpfgate_client::value::Plan;
-use bpfgate_client::{Layout, Operand, v1};
+use bpfgate_client::value::{Plan, Type, parse_prefix};
+use bpfgate_client::{Datum, Layout, Operand, v1};
 
 use crate::describe;
 use crate::exit::{Exit, Failure};
 use crate::values::hex_or_decimal;
 
 /// A key for one call: in storage maps whose storage it is.
-pub(super) fn key_of(map: &v1::Map, layout: &Layout, text: &str) -> Result<Operand, Failure> {
+pub(super) fn key_of(
+    map: &v1::Map,
+    layout: &Layout,
+    text: &str,
+    names: bool,
+) -> Result<Operand, Failure> {
     match ReferenceKind::of_keys(map_type(map)) {
         Some(kind) => reference(map, kind, "KEY", text),
-        None => Ok(key(map, layout, text)?.into()),
+        None => Ok(datum(map, layout, text, names)?.into()),
+    }
+}
+
+/// A key as bytes; or, where it may have names of the agent's host, for the agent to find these.
+pub(super) fn datum(
+    map: &v1::Map,
+    layout: &Layout,
+    text: &str,
+    names: bool,
+) -> Result<Datum, Failure> {
+    let misfit = match key(map, layout, text) {
+        Ok(bytes) => return Ok(bytes.into()),
+        Err(misfit) => misfit,
+    };
+    let known = names || !map.key_names.is_empty();
+    let json = known.then(|| layout.key.read_json(text).ok()).flatten();
+    json.map_or(Err(misfit), |json| Ok(json.into()))
+}
+
+/// The bytes of a key that has no names in it.
+pub(super) fn bytes(key: &Datum) -> Vec<u8> {
+    match key {
+        Datum::Raw(bytes) => bytes.to_vec(),
+        Datum::Typed(_) => Vec::new(),
+    }
+}
+
+/// By the map's schema, whatever it was.
+pub(super) fn typed(layout: &Layout, key: Datum) -> serde_json::Value {
+    match key {
+        Datum::Typed(json) => json,
+        Datum::Raw(bytes) => layout.key.decode(&bytes).unwrap_or_default(),
     }
 }
 
@@ -58,6 +95,17 @@ pub(super) fn key(map: &v1::Map, layout: &Layout, text: &str) -> Result<Vec<u8>,
         && let Ok(index) = hex_or_decimal::<u32>(text)
     {
         return Ok(index.to_ne_bytes().to_vec());
+    }
+    let is_trie = map.spec.as_ref().is_some_and(|spec| spec.r#type() == v1::MapType::LpmTrie);
+    if is_trie && let Some(prefix) = parse_prefix(text.trim(), layout.key.size()) {
+        return Ok(prefix);
+    }
+    if is_trie && text.trim_start().starts_with('{') {
+        // Field by field, as the type has them.
+        let ty = map.schema.clone().and_then(|schema| Type::try_from(schema.key?).ok());
+        if let Some(plan) = ty.and_then(|ty| Plan::compile(&ty).ok()) {
+            return half(map, &plan, "KEY", text);
+        }
     }
     half(map, &layout.key, "KEY", text)
 }

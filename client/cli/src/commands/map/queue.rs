@@ -78,7 +78,7 @@ fn print(
         Format::Bpftool => EntryParts::Both,
         _ => EntryParts::Values,
     };
-    let selection = Selection { parts, each_cpu: false, single: true };
+    let selection = Selection { parts, each_cpu: false, single: true, named: false };
     let mut writer = EntryWriter::new(context, info, layout, selection);
     writer.entry(&[], &value)?;
     Ok(writer.finish()?)

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use bpfgate_client::reference::ReferenceKind;
 use bpfgate_client::{Error, RpcError};
 
-use super::Answer;
+use super::{Answer, parse};
 use crate::args::RestoreArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -25,10 +26,11 @@ enum Cut {
 
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Answer {
     let RestoreArgs { map, file, mode } = args;
-    let (_, layout) = context.map(&map.map).await?;
+    let (info, layout) = context.map(&map.map).await?;
+    let kind = ReferenceKind::of_values(parse::map_type(&info));
     let (input, size) = open(&file)?;
     let interrupt = Interrupt::new()?;
-    let mut reading = Reading::start(input, layout)?;
+    let mut reading = Reading::start(input, layout, kind)?;
     let mut progress = Progress::new("written");
     let mut restore = context.client.maps().restore(&map.map.to_string(), mode.into());
     let (mut lines, mut cut) = (Lines::default(), None);

@@ -75,8 +75,8 @@ pub(super) fn everywhere(format: Format, answer: v1::ListMapsResponse) -> Sheet 
     Sheet::many(columns, maps.into_iter().map(row))
 }
 
-/// The fields of `bpftool --json map show` that an agent knows: without `btf_id`, `pids` and what
-/// is about devices. `name` is the kernel's.
+/// The fields of `bpftool --json map show` that an agent knows: without `pids`, the type of the
+/// programs in a `prog_array`, and what is about devices. `name` is the kernel's.
 fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
     let columns = [
         "id",
@@ -88,6 +88,7 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
         "max_entries",
         "bytes_memlock",
         "frozen",
+        "btf_id",
     ];
     let row = |map: v1::Map| {
         let spec = map.spec.unwrap_or_default();
@@ -101,6 +102,7 @@ fn as_bpftool(maps: Vec<v1::Map>) -> Sheet {
             Cell::Number(spec.max_entries.into()),
             Cell::Number(map.memory_bytes),
             Cell::Number(map.frozen.into()),
+            if map.btf_id == 0 { Cell::Absent } else { Cell::Number(map.btf_id.into()) },
         ]
     };
     Sheet::many(columns.map(left), maps.into_iter().map(row))
@@ -138,6 +140,7 @@ pub(super) fn show(format: Format, map: v1::Map) -> Sheet {
         ("key_type", type_cell(schema.key.as_ref())),
         ("value_size", Cell::Number(spec.value_size.into())),
         ("value_type", type_cell(schema.value.as_ref())),
+        ("sum_type", type_cell(map.sum_type.as_ref())),
         ("record_type", type_cell(map.record_type.as_ref())),
         ("schema", Cell::Text(source.to_owned())),
         ("per_cpu", Cell::Flag(map.per_cpu)),
