@@ -41,6 +41,7 @@ async fn follow(client: &Client, map: &str, options: EventOptions) -> Result<(),
                     }
                 }
             }
+            EventNews::Renamed(map) => eprintln!("map {} is {} now", map.from, map.to),
             EventNews::Loss(loss) => eprintln!("{} records were lost", loss.count),
         }
     }

@@ -11,7 +11,7 @@ to one Counters, and get samples that have their names:
 Works with any messages of bpfgate.v1, generated or made by reflection. Needs nothing else.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Counters:
         elif kind == "removed":
             for ref in message.removed.refs:
                 self.series.pop(ref, None)
+        elif kind == "renamed":
+            for ref, series in self.series.items():
+                if series.map == message.renamed.to or series.map != getattr(message.renamed, "from"):
+                    continue
+                self.series[ref] = replace(series, map=message.renamed.to)
         elif kind == "sync":
             self.whole = True
         elif kind == "batch":

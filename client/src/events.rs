@@ -103,6 +103,8 @@ pub enum EventNews {
     Batch(EventBatch),
     /// Records that are missing here.
     Loss(v1::EventLoss),
+    /// The map has another name, because its object was unloaded while another shared it.
+    Renamed(v1::MapRenamed),
 }
 
 /// A stream of [`EventNews`]. It ends by itself only if the map goes, see [`Events::end`];
@@ -221,6 +223,7 @@ impl Stream for Events {
                     Taken::Item(EventNews::Batch(batch), count)
                 }
                 Some(Message::Loss(loss)) => Taken::Item(EventNews::Loss(loss), 0),
+                Some(Message::Renamed(renamed)) => Taken::Item(EventNews::Renamed(renamed), 0),
                 Some(Message::End(end)) => {
                     let count = end.records;
                     Taken::End(end, count)

@@ -1,6 +1,6 @@
 //! Selectors as people write them: `MAP-GLOB[{CONDITION,…}][:field,…]`.
 
-use bpfgate_proto::name::{MapGlob, NameError};
+use bpfgate_proto::name::{MapGlob, MapRef, NameError};
 use bpfgate_proto::v1::CounterSelector;
 
 use crate::condition::{WrittenConditionError, parse_conditions};
@@ -11,11 +11,6 @@ pub enum SelectorError {
     /// The pattern in front is no pattern for map names.
     #[error(transparent)]
     Map(#[from] NameError),
-    /// `id:…` or `pin:…`.
-    #[error(
-        "a watch takes maps by name, and {0:?} is none; write MAP or OBJECT/MAP, with '*' for any part"
-    )]
-    Reference(String),
     /// `{` without `}`, or something else than `:` behind it.
     #[error("selector {0:?} must be written MAP{{label=value,…}}:field,…")]
     Shape(String),
@@ -28,7 +23,7 @@ pub enum SelectorError {
 }
 
 /// Parses `MAP-GLOB[{CONDITION,…}][:field,field]`; a condition is what [`crate::parse_condition`]
-/// takes.
+/// takes. In place of the pattern may stand `id:7` or `pin:PATH`, a path without colons.
 ///
 /// ```
 /// use bpfgate_client::parse_selector;
@@ -39,12 +34,20 @@ pub enum SelectorError {
 /// assert_eq!(selector.fields, ["packets"]);
 /// ```
 pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
-    let number = |rest: &str| rest.split('{').next().is_some_and(|id| id.parse::<u32>().is_ok());
-    if text.starts_with("pin:") || text.strip_prefix("id:").is_some_and(number) {
-        return Err(SelectorError::Reference(text.to_owned()));
-    }
-    let end = text.find(['{', ':']).unwrap_or(text.len());
-    let map: MapGlob = text[..end].parse()?;
+    let number =
+        |rest: &str| rest.split(['{', ':']).next().is_some_and(|id| id.parse::<u32>().is_ok());
+    // Its colon is none in front of fields.
+    let prefix = ["id:", "pin:"].into_iter().find(|prefix| {
+        let rest = text.strip_prefix(prefix);
+        rest.is_some_and(|rest| *prefix == "pin:" || number(rest))
+    });
+    let from = prefix.map_or(0, str::len);
+    let end = text[from..].find(['{', ':']).map_or(text.len(), |end| from + end);
+    let map = if prefix.is_some() {
+        text[..end].parse::<MapRef>()?.to_string()
+    } else {
+        text[..end].parse::<MapGlob>()?.to_string()
+    };
     let mut rest = &text[end..];
     let mut labels = Vec::new();
     if let Some(inside) = rest.strip_prefix('{') {
@@ -62,7 +65,7 @@ pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
     if fields.iter().any(String::is_empty) {
         return Err(SelectorError::EmptyField(text.to_owned()));
     }
-    Ok(CounterSelector { map: map.to_string(), labels, fields })
+    Ok(CounterSelector { map, labels, fields })
 }
 
 #[cfg(test)]

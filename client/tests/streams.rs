@@ -220,6 +220,7 @@ async fn records(events: Vec<Records>) -> Result<(usize, u64, i32), Error> {
         match news {
             EventNews::Batch(batch) => came += batch.iter().count(),
             EventNews::Loss(loss) => missing += loss.count,
+            EventNews::Renamed(map) => panic!("{map:?}"),
         }
     }
     assert!(events.next_news().await?.is_none());

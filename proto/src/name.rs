@@ -186,6 +186,16 @@ impl MapName {
         Ok(Self { text: format!("{object}/{map}"), object_len: object.as_str().len() })
     }
 
+    /// What a watch calls a map that the agent does not own, and that has no name: `id:7`.
+    pub fn of_id(id: u32) -> Self {
+        Self { text: format!("{ID}{id}"), object_len: 0 }
+    }
+
+    /// It is no name, but the kernel's id.
+    pub fn is_id(&self) -> bool {
+        self.text.starts_with(ID)
+    }
+
     /// As the caller wrote it.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -233,6 +243,9 @@ impl fmt::Display for MapName {
     }
 }
 
+/// In front of the kernel's id of a map. No name has a colon.
+const ID: &str = "id:";
+
 /// How a request names a map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MapRef {
@@ -248,7 +261,7 @@ impl FromStr for MapRef {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if let Some(id) = text.strip_prefix("id:") {
+        if let Some(id) = text.strip_prefix(ID) {
             return match id.parse() {
                 Ok(id) if id > 0 => Ok(Self::Id(id)),
                 _ => Err(NameError::BadId(shorten(id))),
@@ -285,8 +298,11 @@ impl MapGlob {
         &self.0
     }
 
-    /// Whether the name fits.
+    /// Whether the name fits. An id is no name: it fits itself alone.
     pub fn matches(&self, name: &MapName) -> bool {
+        if name.is_id() {
+            return self.0 == name.as_str();
+        }
         glob_matches(self.0.as_bytes(), name.as_str().as_bytes())
     }
 }
@@ -299,6 +315,10 @@ impl FromStr for MapGlob {
         const RULE: &str = "use a map name in which '*' and '?' may stand for characters";
         if glob.is_empty() {
             return Err(NameError::Empty { what: WHAT, rule: RULE });
+        }
+        if glob.starts_with(ID) {
+            let MapRef::Id(id) = glob.parse()? else { unreachable!("it starts as one") };
+            return Ok(Self(MapName::of_id(id).to_string()));
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || "_.-/*?".contains(c);
         if let Some(bad) = glob.chars().find(|&c| !fits(c)) {

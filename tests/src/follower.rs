@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bpfgate_client::v1::series_removed::Reason;
-use bpfgate_client::v1::{CounterBatch, Series, SeriesRemoved, SeriesReset, WatchLoss, WatchSync};
+use bpfgate_client::v1::{
+    CounterBatch, MapRenamed, Series, SeriesRemoved, SeriesReset, WatchLoss, WatchSync,
+};
 use bpfgate_client::{Error, Watch, WatchEvent};
 
 use crate::SOON;
@@ -27,6 +29,8 @@ pub struct Follower {
     pub resets: Vec<SeriesReset>,
     /// The last counts of each histogram.
     pub histograms: BTreeMap<u64, Vec<u64>>,
+    /// Every map that got another name, from and to.
+    pub renamed: Vec<(String, String)>,
     /// Every loss.
     pub losses: Vec<WatchLoss>,
     /// The last sweep of each map, and whether it was complete.
@@ -56,6 +60,7 @@ impl Follower {
             removed: Vec::new(),
             resets: Vec::new(),
             histograms: BTreeMap::new(),
+            renamed: Vec::new(),
             losses: Vec::new(),
             delivered: 0,
             missed: 0,
@@ -189,6 +194,18 @@ impl Follower {
                     series.start_time = reset.start_time;
                 }
                 self.resets.push(reset.clone());
+            }
+            WatchEvent::Renamed(MapRenamed { from, to }) => {
+                for series in self.series.values_mut().filter(|it| it.map == *from) {
+                    to.clone_into(&mut series.map);
+                }
+                let sweeps = self.sweeps.remove(from);
+                self.sweeps.extend(sweeps.map(|last| (to.clone(), last)));
+                for counted in [&mut self.told, &mut self.begun] {
+                    let number = counted.remove(from);
+                    counted.extend(number.map(|number| (to.clone(), number)));
+                }
+                self.renamed.push((from.clone(), to.clone()));
             }
             WatchEvent::Sync(sync) => {
                 assert!(self.sync.replace(*sync).is_none(), "a second Sync");

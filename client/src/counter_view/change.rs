@@ -52,6 +52,13 @@ pub enum Change {
     Gone(Vec<Gone>),
     /// Everything there is has been told. After a gap the counters that went meanwhile are gone.
     Synced(Vec<Gone>),
+    /// A map has another name; its counters are the same.
+    Renamed {
+        /// What it was called.
+        from: String,
+        /// What it is called now.
+        to: String,
+    },
     /// Something is missing.
     Lost,
     /// The connection is lost; all counters are stale.

@@ -106,6 +106,10 @@ impl CounterView {
                 self.reset(reset)?;
                 Change::None
             }
+            WatchEvent::Renamed(v1::MapRenamed { from, to }) => {
+                self.rename(from, to);
+                Change::Renamed { from: from.clone(), to: to.clone() }
+            }
             WatchEvent::Sync(_) => {
                 self.standing = Standing::Live;
                 Change::Synced(self.drop_unannounced())
@@ -307,6 +311,21 @@ impl CounterView {
             self.forget_map(&removed.map);
         }
         Ok(gone)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        if let Some(state) = self.maps.remove(from) {
+            self.maps.insert(to.to_owned(), state);
+        }
+        for (id, entry) in self.entries.iter_mut().filter(|(_, it)| it.key.map == from) {
+            if self.by_key.get(&entry.key) == Some(id) {
+                self.by_key.remove(&entry.key);
+            }
+            let key = Arc::new(CounterKey { map: to.to_owned(), ..(*entry.key).clone() });
+            to.clone_into(&mut entry.series.map);
+            entry.key = key.clone();
+            self.by_key.entry(key).or_insert(*id);
+        }
     }
 
     fn forget(&mut self, id: SeriesId, reason: Reason) -> Option<Gone> {

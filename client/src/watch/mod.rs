@@ -123,6 +123,9 @@ pub enum WatchEvent {
     Removed(v1::SeriesRemoved),
     /// Series whose numbers went back and count anew.
     Reset(v1::SeriesReset),
+    /// A map has another name, because its object was unloaded while another shared it. Its series
+    /// go on; a watch that is opened again names it so.
+    Renamed(v1::MapRenamed),
     /// Everything that matched at the start has been told.
     Sync(v1::WatchSync),
     /// Something is missing.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bpfgate_proto::name::{MapGlob, MapName};
 use bpfgate_proto::v1;
 use bpfgate_proto::v1::watch_counters_response::Message;
 use futures_util::future::BoxFuture;
@@ -145,6 +146,9 @@ impl Stream for Watch {
                             // without a pause.
                             this.backoff.iter_mut().for_each(Backoff::reset);
                         }
+                        if let WatchEvent::Renamed(renamed) = &event {
+                            follow(&mut this.request.selectors, renamed);
+                        }
                         return Poll::Ready(Some(Ok(event)));
                     }
                     None if this.once && *synced => {
@@ -197,6 +201,24 @@ impl std::fmt::Debug for Watch {
     }
 }
 
+/// Has the selectors take a map by its new name too, where they take it by the one that it had.
+fn follow(selectors: &mut Vec<v1::CounterSelector>, renamed: &v1::MapRenamed) {
+    let (Ok(from), Ok(to)) = (renamed.from.parse::<MapName>(), renamed.to.parse::<MapName>())
+    else {
+        return;
+    };
+    let takes = |selector: &v1::CounterSelector, name| {
+        selector.map.parse::<MapGlob>().is_ok_and(|glob| glob.matches(name))
+    };
+    let left = selectors.iter().filter(|it| takes(it, &from) && !takes(it, &to));
+    let new = |selector: &v1::CounterSelector| {
+        let map = renamed.to.clone();
+        v1::CounterSelector { map, ..selector.clone() }
+    };
+    let new: Vec<_> = left.map(new).filter(|it| !selectors.contains(it)).collect();
+    selectors.extend(new);
+}
+
 async fn connect(maps: Maps, request: v1::WatchCountersRequest) -> Result<Box<Connection>, Error> {
     let (call, stream, first) = maps.open_watch(request).await?;
     let Some(Message::Header(header)) = first.message else {
@@ -226,6 +248,7 @@ impl Connection {
             Some(Message::Batch(batch)) => WatchEvent::Batch(batch),
             Some(Message::Removed(removed)) => WatchEvent::Removed(removed),
             Some(Message::Reset(reset)) => WatchEvent::Reset(reset),
+            Some(Message::Renamed(renamed)) => WatchEvent::Renamed(renamed),
             Some(Message::Sync(sync)) => WatchEvent::Sync(sync),
             Some(Message::Loss(loss)) => WatchEvent::Loss(loss),
             Some(Message::Header(_)) => return Err(wrong("a second header".into())),

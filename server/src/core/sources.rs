@@ -55,7 +55,15 @@ pub(super) fn check_counters(map: &Arc<Map>, asked: usize) -> Result<Vec<String>
     }
 }
 
-/// An owned map: only these have a name that lasts.
+impl Registry {
+    /// A map of others as the watch engine sees it, by the kernel's id.
+    pub fn guest(&self, map: Arc<Map>) -> Arc<dyn CounterSource> {
+        let name = MapName::of_id(map.sys().info().id);
+        Arc::new(Watched { name, map, account: Some(self.no_callers_account()) })
+    }
+}
+
+/// A map and what a watch calls it.
 struct Watched {
     name: MapName,
     map: Arc<Map>,

@@ -11,7 +11,7 @@ use super::queue::{Ended, Queue};
 /// Who gets what a map's reader reads, and whether it is to go on.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// The map's name, for the log.
+    /// What the map was called at first, for the log.
     map: String,
     /// Reads though nobody watches.
     keeps: bool,
@@ -23,6 +23,8 @@ pub(super) struct Feed {
 #[derive(Debug, Default)]
 struct State {
     watchers: Vec<Arc<Queue>>,
+    /// What the map is called now, if that is something else.
+    renamed: Option<Arc<str>>,
     /// The reader is to end.
     ending: Option<Ended>,
     /// The reader takes no more watchers.
@@ -46,6 +48,19 @@ impl Feed {
         }
         state.watchers.push(queue.clone());
         true
+    }
+
+    /// Tells watchers what the map is called, unless they know.
+    pub(super) fn rename(&self, map: &str) {
+        let mut state = self.state();
+        if state.renamed.as_deref().unwrap_or(&self.map) == map {
+            return;
+        }
+        let map: Arc<str> = map.into();
+        for queue in &state.watchers {
+            queue.rename(&map);
+        }
+        state.renamed = Some(map);
     }
 
     pub(super) fn leave(&self, queue: &Arc<Queue>) {

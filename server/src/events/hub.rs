@@ -171,6 +171,12 @@ impl EventHub {
             for fed in gone {
                 fed.feed.end(Ended::MapGone);
             }
+            let fed: Vec<_> = self.feeds().values().cloned().collect();
+            for Fed { map, feed } in fed {
+                if let Some(now) = self.registry.now(&map) {
+                    feed.rename(now.text());
+                }
+            }
             self.read_until().retain(|&id, _| self.registry.has_map_id(id));
             if !self.keep_draining.is_empty() {
                 self.start_kept().await;

@@ -16,6 +16,8 @@ pub enum Item {
     Batch(Arc<Batch>),
     /// Missing records.
     Loss(Loss),
+    /// The map has this name now.
+    Renamed(Arc<str>),
     /// Nothing more comes.
     End(Ended),
 }
@@ -52,6 +54,7 @@ struct State {
 enum Waiting {
     Batch(Arc<Batch>),
     Loss(Loss),
+    Renamed(Arc<str>),
 }
 
 impl Queue {
@@ -79,6 +82,11 @@ impl Queue {
 
     pub(super) fn lose(&self, loss: Loss) {
         self.state().lose(loss);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn rename(&self, map: &Arc<str>) {
+        self.state().waiting.push_back(Waiting::Renamed(map.clone()));
         self.arrived.notify_one();
     }
 
@@ -118,7 +126,7 @@ impl State {
                     return;
                 }
                 Waiting::Loss(_) => {}
-                Waiting::Batch(_) => break,
+                Waiting::Batch(_) | Waiting::Renamed(_) => break,
             }
         }
         self.waiting.push_back(Waiting::Loss(loss));
@@ -131,6 +139,7 @@ impl State {
                 Some(Item::Batch(batch))
             }
             Some(Waiting::Loss(loss)) => Some(Item::Loss(loss)),
+            Some(Waiting::Renamed(map)) => Some(Item::Renamed(map)),
             None => self.ended.clone().map(Item::End),
         }
     }
@@ -155,6 +164,7 @@ mod tests {
         match queue.next().await {
             Item::Batch(batch) => format!("{} records", batch.count()),
             Item::Loss(loss) => format!("{:?} lost {}", loss.source, loss.count),
+            Item::Renamed(map) => format!("now {map}"),
             Item::End(ended) => format!("{ended:?}"),
         }
     }

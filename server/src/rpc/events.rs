@@ -202,6 +202,12 @@ impl Watch {
                     let loss = Loss { since, ..loss };
                     self.send(outlet, Message::Loss(loss_to(loss)), HEADER_BYTES).await?;
                 }
+                Item::Renamed(map) => {
+                    let to = map.to_string();
+                    let from = std::mem::replace(&mut self.map, to.clone());
+                    let renamed = pb::MapRenamed { from, to };
+                    self.send(outlet, Message::Renamed(renamed), HEADER_BYTES).await?;
+                }
                 Item::End(Ended::MapGone) => {
                     let reason = Reason::MapGone.into();
                     let end = pb::EventEnd { reason, records: self.records };

@@ -16,24 +16,52 @@ use crate::core::Error;
 use crate::host_names::HostName;
 use crate::layer::Call;
 use crate::ledger::Account;
-use crate::watch::{CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest, Watcher};
+use crate::watch::{
+    CounterSource, CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest, Watcher,
+};
 
 /// The messages of a watch: whole frames, paid for until the last part of one is dropped.
 pub(super) type Frames = Stream<Bytes>;
 
 /// Checks the request and starts to watch.
-pub(super) fn start(
+pub(super) async fn start(
     shared: &Arc<Shared>,
-    call: &Call,
-    wire: pb::WatchCountersRequest,
+    call: &Arc<Call>,
+    mut wire: pb::WatchCountersRequest,
 ) -> Result<Frames, Status> {
     check_named_maps(shared, &wire.selectors)?;
+    let guests = admit(shared, call, &mut wire.selectors).await?;
     let request = request(wire)?;
     let account = call.account().clone();
     let (outlet, frames) = shared.outlet();
     let watcher = shared.hub.watch(request, account.clone())?;
-    tokio::spawn(run(account, watcher, outlet));
+    tokio::spawn(run(account, watcher, outlet, guests));
     Ok(frames)
+}
+
+/// Opens the maps of others that are named by id or pin, for as long as the watch lasts. Selectors
+/// have the names of those that the agent owns then, and the ids of others.
+async fn admit(
+    shared: &Shared,
+    call: &Arc<Call>,
+    selectors: &mut [pb::CounterSelector],
+) -> Result<Vec<Arc<dyn CounterSource>>, Status> {
+    let mut guests = Vec::new();
+    // More are refused further on.
+    for selector in selectors.iter_mut().take(WatchRequest::SELECTORS_MAX) {
+        let Ok(MapRef::Id(_) | MapRef::Pin(_)) = selector.map.parse() else { continue };
+        let map = shared.find_map(call, &selector.map).await?;
+        map.require_counters()?;
+        if let Some(name) = map.name() {
+            selector.map = name.to_string();
+        } else {
+            let guest = shared.registry.guest(map);
+            selector.map = guest.name().to_string();
+            shared.hub.admit(&guest);
+            guests.push(guest);
+        }
+    }
+    Ok(guests)
 }
 
 /// A map that is named, not matched by a pattern, must be one that can be watched. One that is not
@@ -49,7 +77,12 @@ fn check_named_maps(shared: &Shared, selectors: &[pb::CounterSelector]) -> Resul
     Ok(())
 }
 
-async fn run(account: Account, mut watcher: Watcher, mut outlet: Outlet<Bytes>) {
+async fn run(
+    account: Account,
+    mut watcher: Watcher,
+    mut outlet: Outlet<Bytes>,
+    _guests: Vec<Arc<dyn CounterSource>>,
+) {
     loop {
         let next = tokio::select! {
             next = watcher.next() => next,

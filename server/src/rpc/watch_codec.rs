@@ -80,15 +80,16 @@ struct Watch {
 impl ServerStreamingService<pb::WatchCountersRequest> for Watch {
     type Response = ();
     type ResponseStream = tokio_stream::Empty<Result<(), Status>>;
-    type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<pb::WatchCountersRequest>) -> Self::Future {
         let (call, request) = open(request);
-        let started = watch::start(&self.shared, &call, request).map(|frames| {
-            *self.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
-            tonic::Response::new(tokio_stream::empty())
-        });
-        std::future::ready(started)
+        let (shared, place) = (self.shared.clone(), self.frames.clone());
+        Box::pin(async move {
+            let frames = watch::start(&shared, &call, request).await?;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
+            Ok(tonic::Response::new(tokio_stream::empty()))
+        })
     }
 }
 

@@ -9,8 +9,8 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::convert::{counter_kind, timestamp};
 use super::{Identity, agent_service};
 use crate::watch::{
-    Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Reset,
-    Series, Sync, Wire,
+    Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Renamed,
+    Reset, Series, Sync, Wire,
 };
 
 /// In front of each message: that it is not compressed, and its length.
@@ -39,6 +39,10 @@ impl Wire for Frames {
             Message::Batch(batch) => put(Body::Batch(batch_to(batch)), out),
             Message::Removed(removed) => put(Body::Removed(removed_to(removed)), out),
             Message::Reset(reset) => put(Body::Reset(reset_to(reset)), out),
+            Message::Renamed(Renamed { from, to }) => {
+                let (from, to) = (from.to_string(), to.to_string());
+                put(Body::Renamed(pb::MapRenamed { from, to }), out);
+            }
             Message::Sync(Sync { series }) => {
                 put(Body::Sync(pb::WatchSync { series: *series }), out);
             }

@@ -7,7 +7,6 @@ use bpfgate_proto::name::MapName;
 
 use super::choice::{names, number};
 use super::error::WatchError;
-use super::feed::FeedKey;
 use super::layout::{Layout, listed};
 use super::request::{LabelMatcher, Terms};
 use super::source::{CounterSource, covers};
@@ -17,6 +16,8 @@ use crate::host_names::Names;
 pub(super) struct Census {
     pub(super) generation: u64,
     pub(super) maps: HashMap<MapName, Arc<Known>>,
+    /// Their names, by the kernel's ids.
+    names: HashMap<u32, MapName>,
 }
 
 /// A map and how its bytes are read, or why it has nothing to count.
@@ -33,8 +34,14 @@ impl Known {
 }
 
 impl Census {
-    pub(super) fn has(&self, key: &FeedKey) -> bool {
-        self.maps.get(&*key.map).is_some_and(|known| known.source.id() == key.id)
+    pub(super) fn new(generation: u64, maps: HashMap<MapName, Arc<Known>>) -> Self {
+        let names = maps.iter().map(|(name, known)| (known.source.id(), name.clone())).collect();
+        Self { generation, maps, names }
+    }
+
+    /// What a map is called; `None` if it is no more.
+    pub(super) fn name(&self, id: u32) -> Option<&MapName> {
+        self.names.get(&id)
     }
 
     /// A selector that names a map, not a pattern, must find something in it if it is there.

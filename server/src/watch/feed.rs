@@ -28,17 +28,19 @@ use super::tiers::Tiers;
 use super::version::{Span, Version};
 use crate::ledger::{Account, Exhausted};
 
-/// Which map.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct FeedKey {
+/// What a map is called, and how many names it had before.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) number: u32,
     pub(super) map: Arc<MapName>,
-    pub(super) id: u32,
 }
 
 /// What a map's sweeper and its watchers share. It does not hold the map: that goes with the
 /// sweeper, however long a watcher takes to notice.
 pub(super) struct Feed {
-    pub(super) key: FeedKey,
+    /// The kernel's, of the map.
+    pub(super) id: u32,
+    named: RwLock<Named>,
     pub(super) layout: Arc<Layout>,
     key_life: KeyLife,
     is_part: bool,
@@ -138,7 +140,8 @@ impl Feed {
         let version = Arc::new(Version::new(Shape::of(&layout), 0));
         let (span, removals, gone) = Default::default();
         Self {
-            key: FeedKey { map: Arc::new(source.name().clone()), id: source.id() },
+            id: source.id(),
+            named: RwLock::new(Named { number: 0, map: Arc::new(source.name().clone()) }),
             layout,
             key_life: source.key_life(),
             is_part: source.is_part(),
@@ -285,6 +288,20 @@ impl Feed {
     /// How many series it has room for, as of the last sweep.
     pub(super) fn series(&self) -> usize {
         self.series.load(Ordering::Relaxed)
+    }
+
+    /// What the map is called now.
+    pub(super) fn named(&self) -> Named {
+        self.named.read().expect("nothing panics that holds the name").clone()
+    }
+
+    /// The map is another's now: goes on, and tells the watchers.
+    pub(super) fn rename(&self, map: &MapName) {
+        {
+            let mut named = self.named.write().expect("nothing panics that holds the name");
+            *named = Named { number: named.number + 1, map: Arc::new(map.clone()) };
+        }
+        self.crowd().subscribers.values().for_each(|subscriber| subscriber.wake.notify_one());
     }
 
     /// The map is gone: ends the sweeper and tells the watchers.

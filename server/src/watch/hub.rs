@@ -2,7 +2,8 @@
 //! and ends their sweepers.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tracing::debug;
 use super::census::{Census, Known};
 use super::choice::{Choice, names};
 use super::error::WatchError;
-use super::feed::{Feed, FeedKey, Part, Want};
+use super::feed::{Feed, Part, Want};
 use super::layout::Layout;
 use super::message::Wire;
 use super::page::Size;
@@ -76,6 +77,7 @@ pub struct Hub {
     limits: WatchLimits,
     pool: Arc<Pool>,
     names: Arc<Names>,
+    guests_changed: AtomicU64,
     sweeps: Arc<Semaphore>,
     epoch: Instant,
     stop: CancellationToken,
@@ -86,11 +88,14 @@ pub struct Hub {
 struct State {
     /// Kept while anyone watches, so that it does not keep maps alive for nobody.
     census: Option<Arc<Census>>,
-    feeds: HashMap<FeedKey, Arc<Feed>>,
+    /// By the kernel's ids of their maps.
+    feeds: HashMap<u32, Arc<Feed>>,
     /// Those that nobody watches, longest ago first.
-    idle: VecDeque<FeedKey>,
+    idle: VecDeque<u32>,
     granted: HashMap<Arc<Terms>, Arc<Granted>>,
     watches: usize,
+    /// Maps of others that somebody watches.
+    guests: Vec<Weak<dyn CounterSource>>,
     /// Numbers watches and terms.
     last_id: u64,
 }
@@ -111,6 +116,7 @@ impl Hub {
             remembering: ledger.own("remembered series", total / REMEMBERED),
             pool: Arc::new(Pool::new(limits.series)),
             names: Arc::new(Names::of_this_host()),
+            guests_changed: AtomicU64::new(0),
             sweeps: Arc::new(Semaphore::new(limits.sweeps)),
             limits,
             epoch: Instant::now(),
@@ -159,10 +165,23 @@ impl Hub {
         state.feeds.len() - state.idle.len()
     }
 
+    /// Grows with every change of the maps that there are.
+    fn generation(&self) -> u64 {
+        *self.changed.borrow() + self.guests_changed.load(Ordering::Acquire)
+    }
+
+    /// Takes in a map that is not among the [`Sources`], for as long as somebody holds it.
+    pub fn admit(&self, guest: &Arc<dyn CounterSource>) {
+        let mut state = self.state();
+        state.guests.retain(|guest| guest.strong_count() > 0);
+        state.guests.push(Arc::downgrade(guest));
+        self.guests_changed.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The maps that there are. Ends the sweepers of those that went.
     pub(super) fn census(&self) -> Arc<Census> {
         // Read before the list is: the list is then at least as new.
-        let generation = *self.changed.borrow();
+        let generation = self.generation();
         if let Some(census) = self.state().current(generation) {
             return census;
         }
@@ -177,19 +196,27 @@ impl Hub {
             let same = known.filter(|known| known.source.id() == source.id()).cloned();
             (name, same.unwrap_or_else(|| Arc::new(Known::of(source))))
         };
-        let maps = list.into_iter().map(known).collect();
-        let census = Arc::new(Census { generation, maps });
+        let list = list.into_iter().chain(state.guests.iter().filter_map(Weak::upgrade));
+        let census = Arc::new(Census::new(generation, list.map(known).collect()));
         if state.watches > 0 {
             state.census = Some(census.clone());
         }
-        state.idle.retain(|key| census.has(key));
-        state.feeds.retain(|key, feed| {
-            let there = census.has(key);
-            if !there {
-                debug!(map = %key.map, "watched map is gone");
-                feed.map_gone();
+        state.idle.retain(|id| census.name(*id).is_some());
+        state.feeds.retain(|id, feed| {
+            let named = feed.named().map;
+            match census.name(*id) {
+                Some(name) if *name == *named => {}
+                Some(name) => {
+                    debug!(from = %named, to = %name, "watched map has another name");
+                    feed.rename(name);
+                }
+                None => {
+                    debug!(map = %named, "watched map is gone");
+                    feed.map_gone();
+                    return false;
+                }
             }
-            there
+            true
         });
         census
     }
@@ -211,7 +238,7 @@ impl Hub {
         for Known { source, layout } in census.maps.values().map(|known| &**known) {
             let Ok(layout) = layout else { continue };
             if !terms.selectors.iter().any(|it| it.map.matches(source.name()))
-                || views[..joined].iter().any(|view| view.feed.key.is_of(&**source))
+                || views[..joined].iter().any(|view| view.feed.id == source.id())
             {
                 continue;
             }
@@ -221,7 +248,7 @@ impl Hub {
                 continue;
             };
             charge.shrink((View::COST + choice.bytes(terms)) as u64);
-            let feed = state.feed(FeedKey::of(&**source), || self.feed(source, layout));
+            let feed = state.feed(source.id(), || self.feed(source, layout));
             let names = names(terms, layout);
             let mode = layout.mode(terms.cpu);
             let (interval, caller) = (terms.interval, account.caller());
@@ -240,7 +267,7 @@ impl Hub {
             let choice = choice.named(&names, &places, reading);
             views.push(View::new(feed, subscriber, choice, charge));
         }
-        views[joined..].sort_by(|a, b| a.feed.key.map.cmp(&b.feed.key.map));
+        views[joined..].sort_by(|a, b| a.named.map.cmp(&b.named.map));
         Ok(census.generation)
     }
 
@@ -258,7 +285,7 @@ impl Hub {
         let mut state = self.state();
         if feed.unsubscribe(watch) {
             state.rest(feed);
-            let series = |key| state.feeds.get(key).map_or(0, |feed| feed.series());
+            let series = |id| state.feeds.get(id).map_or(0, |feed| feed.series());
             let mut all: usize = state.idle.iter().map(series).sum();
             while all > self.limits.remembered
                 && let Some(longest) = state.idle.pop_front()
@@ -316,30 +343,20 @@ impl Hub {
 impl State {
     /// Nobody watches a feed any more, if it is still there.
     fn rest(&mut self, feed: &Arc<Feed>) {
-        let there = self.feeds.get(&feed.key).is_some_and(|known| Arc::ptr_eq(known, feed));
+        let there = self.feeds.get(&feed.id).is_some_and(|known| Arc::ptr_eq(known, feed));
         if there && !feed.is_watched() {
-            self.idle.push_back(feed.key.clone());
+            self.idle.push_back(feed.id);
         }
     }
 
     /// The feed of a map, made if there is none.
-    fn feed(&mut self, key: FeedKey, make: impl FnOnce() -> Arc<Feed>) -> Arc<Feed> {
-        self.idle.retain(|idle| *idle != key);
-        self.feeds.entry(key).or_insert_with(make).clone()
+    fn feed(&mut self, id: u32, make: impl FnOnce() -> Arc<Feed>) -> Arc<Feed> {
+        self.idle.retain(|idle| *idle != id);
+        self.feeds.entry(id).or_insert_with(make).clone()
     }
 
     fn current(&self, generation: u64) -> Option<Arc<Census>> {
         self.census.clone().filter(|census| census.generation >= generation)
-    }
-}
-
-impl FeedKey {
-    fn of(source: &dyn CounterSource) -> Self {
-        Self { map: Arc::new(source.name().clone()), id: source.id() }
-    }
-
-    fn is_of(&self, source: &dyn CounterSource) -> bool {
-        self.id == source.id() && *self.map == *source.name()
     }
 }
 

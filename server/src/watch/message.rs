@@ -22,6 +22,8 @@ pub enum Message<'a> {
     Removed(Removed<'a>),
     /// Series that count anew.
     Reset(Reset<'a>),
+    /// A map has another name; its series go on.
+    Renamed(Renamed<'a>),
     /// Every map that matched at the start has been delivered, or its trouble reported.
     Sync(Sync),
     /// Something is missing.
@@ -130,6 +132,15 @@ pub struct Reset<'a> {
     pub start_time: SystemTime,
     /// Their map.
     pub map: &'a MapName,
+}
+
+/// A map that has another name, because its object went while another shared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed<'a> {
+    /// What it was called.
+    pub from: &'a MapName,
+    /// What it is called now.
+    pub to: &'a MapName,
 }
 
 /// Series that are no more. Their refs are not used again, but for [`RemovedReason::Limit`].

@@ -64,8 +64,8 @@ pub use error::WatchError;
 pub use hub::{Hub, WatchLimits};
 pub use layout::counter_faults;
 pub use message::{
-    Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Reset,
-    Series, Sync, Wire,
+    Batch, Header, Histogram, Label, Loss, LossSource, Message, Removed, RemovedReason, Renamed,
+    Reset, Series, Sync, Wire,
 };
 pub use request::{CpuMode, LabelMatcher, Order, Selector, WatchMode, WatchRequest};
 pub use source::{CounterKind, CounterSource, CounterSpec, KeyLife, Sources};

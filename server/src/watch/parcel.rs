@@ -35,6 +35,8 @@ impl Parcel {
 pub(super) struct ParcelKey {
     /// What they asked for.
     pub(super) terms: u64,
+    /// Which of the map's names they know.
+    pub(super) named: u32,
     /// The sweep that is told of.
     pub(super) sweep: u32,
     /// The last sweep they were given.
@@ -130,7 +132,9 @@ mod tests {
         let parcels = Parcels::default();
         let place = Place::Row(0, 0);
         let (sweep, cursor, known, before, full, left_out) = (3, 2, 2, 2, false, (0, 0));
-        let key = ParcelKey { terms: 1, sweep, cursor, known, before, full, place, left_out };
+        let named = 0;
+        let key =
+            ParcelKey { terms: 1, named, sweep, cursor, known, before, full, place, left_out };
         let mut made = 0;
         let mut take = |key, sharers| {
             let parcel = parcels.take(key, sharers, || {

@@ -18,9 +18,6 @@ pub const INTERVAL_MAX: Duration = Duration::from_hours(1);
 /// The interval where none is asked for.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Every changed key is held against every selector, so their number is bounded, and that of all
-/// they list: a watch pays for its terms, but their work is everybody's time.
-const SELECTORS_MAX: usize = 64;
 const MATCHERS_MAX: usize = 16;
 const ALL_MATCHERS_MAX: usize = 128;
 const VALUES_MAX: usize = 1024;
@@ -62,6 +59,11 @@ pub struct WatchRequest {
     pub reverse: bool,
     /// What a series' map, key or field has to contain, in any case; empty for all.
     pub contains: String,
+}
+
+impl WatchRequest {
+    /// Selectors that a request may have.
+    pub const SELECTORS_MAX: usize = 64;
 }
 
 /// By what keys are ranked: the one of their series that puts them the furthest ahead.
@@ -250,7 +252,7 @@ impl Terms {
         if selectors.is_empty() {
             return Err(WatchError::NoSelector);
         }
-        at_most(SELECTORS_MAX, selectors.len(), "selectors")?;
+        at_most(WatchRequest::SELECTORS_MAX, selectors.len(), "selectors")?;
         selectors.iter().try_for_each(check_selector)?;
         let matchers = || selectors.iter().flat_map(|it| &it.labels);
         at_most(ALL_MATCHERS_MAX, matchers().count(), "label matchers")?;

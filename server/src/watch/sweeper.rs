@@ -79,7 +79,7 @@ fn sweep(source: &dyn CounterSource, feed: &Feed, pass: &mut Pass) {
     let begin = SystemTime::now();
     let (found, outcome) = read(source, pass, begin, &feed.wanted());
     let end = SystemTime::now();
-    let map = &feed.key.map;
+    let map = feed.named().map;
     let failed = feed.state().version.trouble.is_some();
     match &outcome {
         Err(why) if !failed => warn!(%map, %why, "map could not be swept"),

@@ -10,8 +10,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 
 use super::error::WatchError;
+use super::feed::Named;
 use super::hub::{Hub, Seat, bumped};
-use super::message::{Header, Message, Sync};
+use super::message::{Header, Message, Renamed, Sync};
 use super::request::WatchMode;
 use super::told::Told;
 use super::view::{Asking, Delivery, Following, View};
@@ -91,7 +92,7 @@ impl Watcher {
 
     fn begin(&mut self) -> Result<(), WatchError> {
         let terms = self.seat.granted.terms.clone();
-        let maps: Vec<_> = self.views.iter().map(|view| &*view.feed.key.map).collect();
+        let maps: Vec<_> = self.views.iter().map(|view| &*view.named.map).collect();
         let is_unmatched = |it: &&_| !maps.iter().any(|map| MapGlob::matches(it, map));
         let globs = terms.selectors.iter().map(|it| &it.map);
         let unmatched: Vec<&MapGlob> = globs.filter(is_unmatched).collect();
@@ -161,6 +162,17 @@ impl Watcher {
         // was begun is told to its end.
         let gone = self.views.iter().position(|view| view.feed.state().gone);
         let open = self.views.iter().position(View::is_open);
+        // A name that is free again may be another's by now.
+        if gone.or(open).is_none()
+            && let Some((at, now)) = self.renamed()
+        {
+            let (from, to) = (&*self.views[at].named.map, &*now.map);
+            let texts = from.as_str().len() + to.as_str().len();
+            let told = self.write(&Message::Renamed(Renamed { from, to }), texts)?;
+            self.out.push_back(told);
+            self.views[at].named = now;
+            return Ok(Look::Something);
+        }
         let turns = (0..count).map(|n| (turn + n) % count);
         let mut look = Look::Nothing;
         for at in gone.into_iter().chain(open).chain(turns) {
@@ -200,6 +212,11 @@ impl Watcher {
             look = Look::Something;
         }
         Ok(look)
+    }
+
+    /// A map that the watch knows by another name than it has.
+    fn renamed(&self) -> Option<(usize, Named)> {
+        self.views.iter().enumerate().find_map(|(at, view)| Some((at, view.renamed()?)))
     }
 
     /// A message that has texts of so many bytes.

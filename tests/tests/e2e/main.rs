@@ -59,6 +59,7 @@ mod watch_first;
 mod watch_memory;
 mod watch_model;
 mod watch_names;
+mod watch_others;
 mod watch_refusals;
 mod watch_slow;
 mod watch_twins;

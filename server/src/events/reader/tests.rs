@@ -129,6 +129,7 @@ async fn told(queue: &Queue) -> Vec<(u32, String)> {
             Item::Loss(loss) => {
                 (loss.cpu.unwrap(), format!("{:?} lost {}", loss.source, loss.count))
             }
+            Item::Renamed(map) => (0, format!("now {map}")),
             Item::End(ended) => {
                 all.push((0, format!("{ended:?}")));
                 return all;

@@ -9,6 +9,8 @@ mod step;
 
 use std::sync::Arc;
 
+use bpfgate_proto::name::MapName;
+
 use self::step::Step;
 use crate::ledger::Charge;
 use crate::watch::choice::{Choice, Scratch};
@@ -57,6 +59,8 @@ pub(in crate::watch) struct Chunk {
 #[derive(Clone, Copy)]
 pub(in crate::watch) struct Listener<'a> {
     pub(in crate::watch) feed: &'a Feed,
+    /// What it knows the map by.
+    pub(in crate::watch) map: &'a MapName,
     pub(in crate::watch) terms: &'a Terms,
     pub(in crate::watch) choice: &'a Choice,
     pub(in crate::watch) wire: &'a dyn Wire,
@@ -151,7 +155,7 @@ impl Telling {
             Mode::Open(since) => Some(since),
             Mode::Closed | Mode::Refused(_) => None,
         };
-        let page = Page::new(listener.wire, &listener.feed.key.map, listener.size);
+        let page = Page::new(listener.wire, listener.map, listener.size);
         let (added, removed, left_out) = (0, 0, 0);
         let chunk = Chunk { bytes: Vec::new(), next: None, added, removed, left_out };
         let (scratch, work) = (Scratch::default(), 0);

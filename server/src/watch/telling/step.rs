@@ -247,14 +247,14 @@ impl Step<'_> {
         labels: &[Text],
         (texts, raw): (&str, Option<&str>),
     ) {
-        let Listener { feed, .. } = self.listener;
+        let Listener { feed, map, .. } = self.listener;
         let (number, cpu) = feed.layout.slot(self.mode, slot);
         let cpu = cpu.map(|cpu| cpu.to_string());
         let labels = Text::shown(&feed.layout, labels, texts, raw, cpu.as_deref());
         let bounds: Vec<u64> = number.bounds().collect();
         self.page.series(Series {
             reference,
-            map: &feed.key.map,
+            map,
             labels: &labels,
             field: &number.path,
             kind: number.kind,
@@ -313,7 +313,7 @@ impl Step<'_> {
         let Telling { version, known, .. } = self.telling;
         if let Some((since, why)) = version.trouble.as_ref().filter(|(since, _)| since > known) {
             let count = version.sweep - since + 1;
-            let detail = format!("could not read map {}: {why}", self.listener.feed.key.map);
+            let detail = format!("could not read map {}: {why}", self.listener.map);
             self.page.loss(LossSource::ReadError, count.into(), &detail);
         }
     }

@@ -68,6 +68,11 @@ impl Fold {
                 assert_eq!(self.values.len(), slots.sum::<usize>(), "every series has a value");
                 assert!(self.sync.replace(sync).is_none(), "Sync came twice");
             }
+            Said::Renamed(from, to) => {
+                for series in self.series.values_mut().filter(|it| it.map == from) {
+                    series.map = to.clone();
+                }
+            }
             Said::Loss(loss) => self.losses.push(loss),
         }
     }

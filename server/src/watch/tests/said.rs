@@ -16,6 +16,7 @@ pub(super) enum Said {
     Batch(Batch),
     Removed(Removed),
     Reset(Reset),
+    Renamed(MapName, MapName),
     Sync(Sync),
     Loss(Loss),
 }
@@ -171,6 +172,9 @@ impl From<&Message<'_>> for Said {
             }
             Message::Reset(message::Reset { refs, start_time, map: _ }) => {
                 Self::Reset(Reset { refs: refs.to_vec(), start_time: *start_time })
+            }
+            Message::Renamed(message::Renamed { from, to }) => {
+                Self::Renamed((*from).clone(), (*to).clone())
             }
             Message::Sync(sync) => Self::Sync(*sync),
             Message::Loss(message::Loss { source, count, map, detail }) => Self::Loss(Loss {

@@ -218,6 +218,7 @@ impl View {
         let terms = &asking.granted.terms;
         let listener = Listener {
             feed: &self.feed,
+            map: &self.named.map,
             terms,
             choice: &self.choice,
             wire: asking.wire,

@@ -11,7 +11,7 @@ use self::first::Firsts;
 use crate::ledger::{Account, Charge};
 use crate::watch::choice::Choice;
 use crate::watch::error::WatchError;
-use crate::watch::feed::{Feed, State, Subscriber};
+use crate::watch::feed::{Feed, Named, State, Subscriber};
 use crate::watch::message::{RemovedReason, Wire};
 use crate::watch::page::{Page, Size, Tick};
 use crate::watch::parcel::{Bytes, Parcel, ParcelKey};
@@ -23,6 +23,8 @@ use crate::watch::version::Span;
 /// A watch's place in one map.
 pub(in crate::watch) struct View {
     pub(in crate::watch) feed: Arc<Feed>,
+    /// What the watch knows the map by.
+    pub(in crate::watch) named: Named,
     subscriber: Arc<Subscriber>,
     /// Sync waits for its first delivery.
     pub(in crate::watch) initial: bool,
@@ -90,6 +92,7 @@ impl View {
     ) -> Self {
         let joined = Instant::now();
         Self {
+            named: feed.named(),
             feed,
             subscriber,
             initial: false,
@@ -112,6 +115,11 @@ impl View {
     /// Something was told in part.
     pub(in crate::watch) fn is_open(&self) -> bool {
         self.telling.is_some() || self.first.is_ranking()
+    }
+
+    /// What the map is called now, if the watch knows it by another name.
+    pub(in crate::watch) fn renamed(&self) -> Option<Named> {
+        Some(self.feed.named()).filter(|now| now.number != self.named.number)
     }
 
     /// The next page of what is new since the last time.
@@ -137,7 +145,7 @@ impl View {
             else {
                 following.series -= self.series;
                 (self.series, self.cursor, self.followed) = (0, 0, Followed::All);
-                let mut page = Page::new(asking.wire, &self.feed.key.map, asking.size);
+                let mut page = Page::new(asking.wire, &self.named.map, asking.size);
                 page.all_removed(RemovedReason::Limit);
                 return Ok(Delivery::Page(Some(Told::new(page.into_bytes(), charge)?)));
             };
@@ -179,6 +187,7 @@ impl View {
         let room = following.max - others;
         let listener = Listener {
             feed: &self.feed,
+            map: &self.named.map,
             terms: &asking.granted.terms,
             choice: &self.choice,
             wire: asking.wire,
@@ -192,6 +201,7 @@ impl View {
             let number = telling.news.map_or(0, |(_, tick)| tick.before);
             let key = ParcelKey {
                 terms: asking.granted.id,
+                named: self.named.number,
                 sweep: telling.version.sweep,
                 cursor: telling.cursor,
                 known: telling.known,

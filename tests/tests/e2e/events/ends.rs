@@ -3,7 +3,8 @@
 use bpfgate_client::v1::MapType;
 use bpfgate_client::v1::event_end::Reason;
 use bpfgate_client::{Code, Error, EventOptions};
-use bpfgate_tests::{Agent, NewMap, SOON};
+use bpfgate_tests::calls::header;
+use bpfgate_tests::{Agent, NewMap, SOON, elf};
 
 use super::{PERF, RING, Script, Stage};
 
@@ -108,4 +109,28 @@ fn inherited(pid: u32) -> Vec<String> {
     let mut stays: Vec<_> = stays.map(|fd| fd.to_string_lossy().into_owned()).collect();
     stays.sort_unstable();
     stays
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_when_its_map_is_handed_over() {
+    let stage = Stage::new(Script::default()).await;
+    let mut sharing = header("next");
+    sharing.shared_maps.insert("ring".to_owned(), RING.to_owned());
+    stage.client.objects().load_bytes(sharing, elf::EVENTS).await.unwrap();
+    stage.attach("to_ring").await;
+    let mut seen = stage.watch(RING).await;
+    stage.call(10);
+    seen.until(10).await;
+    let handed = stage.client.objects().unload("ev").await.unwrap();
+    assert_eq!(handed.iter().map(|map| &*map.to).collect::<Vec<_>>(), ["next/ring"]);
+    while seen.renamed.is_empty() {
+        seen.next().await.unwrap();
+    }
+    assert_eq!(seen.renamed, ["next/ring"]);
+    let mut also = stage.watch("next/ring").await;
+    stage.client.objects().unload("next").await.unwrap();
+    for seen in [&mut seen, &mut also] {
+        while seen.next().await.unwrap().is_some() {}
+    }
+    stage.agent.assert_only_baseline();
 }

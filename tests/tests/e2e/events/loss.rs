@@ -50,6 +50,7 @@ async fn a_loss_stands_where_the_records_are_missing() {
         let known = slow.numbers.len();
         match slow.next().await.unwrap().expect("more") {
             EventNews::Loss(loss) => next += loss.count,
+            EventNews::Renamed(map) => panic!("{map:?}"),
             EventNews::Batch(batch) => {
                 let got = &slow.numbers[known..];
                 let want = next..next + batch.len() as u64;

@@ -156,11 +156,18 @@ struct Followed {
     numbers: Vec<u64>,
     lost_in_kernel: u64,
     lost_at_agent: u64,
+    renamed: Vec<String>,
 }
 
 impl Followed {
     fn new(events: Events) -> Self {
-        Self { events, numbers: Vec::new(), lost_in_kernel: 0, lost_at_agent: 0 }
+        Self {
+            events,
+            numbers: Vec::new(),
+            lost_in_kernel: 0,
+            lost_at_agent: 0,
+            renamed: Vec::new(),
+        }
     }
 
     /// The next news, already counted; it has to come soon.
@@ -179,6 +186,7 @@ impl Followed {
                 Source::Agent => self.lost_at_agent += loss.count,
                 other => panic!("a loss at {other:?}"),
             },
+            Some(EventNews::Renamed(map)) => self.renamed.push(map.to.clone()),
             None => {}
         }
         Ok(news)

@@ -25,6 +25,7 @@ impl Tally {
         let (cpu, came, lost) = match news {
             EventNews::Batch(batch) => (batch.cpu(), batch.len() as u64, 0),
             EventNews::Loss(loss) => (loss.cpu, 0, loss.count),
+            EventNews::Renamed(map) => panic!("{map:?}"),
         };
         let cpu = cpu.expect("a CPU") as usize;
         if self.0.len() <= cpu {
@@ -107,6 +108,7 @@ async fn a_loss_in_the_kernel_stands_where_the_records_are_missing() {
         let known = seen.numbers.len();
         match seen.next().await.unwrap().expect("more news") {
             EventNews::Loss(loss) => next += loss.count,
+            EventNews::Renamed(map) => panic!("{map:?}"),
             EventNews::Batch(batch) => {
                 let want = next..next + batch.len() as u64;
                 assert!(seen.numbers[known..].iter().copied().eq(want.clone()), "not {want:?}");

@@ -46,7 +46,7 @@ async fn who_reads_nothing_is_sent_away_and_others_miss_nothing() {
     let error = loop {
         match silent.next().await {
             Ok(Some(EventNews::Batch(_) | EventNews::Loss(_))) => {}
-            Ok(None) => panic!("it ends well"),
+            Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
         }
     };

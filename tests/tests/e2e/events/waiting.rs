@@ -77,7 +77,7 @@ async fn a_ring_that_was_full_says_so_behind_what_waited() {
         match seen.next().await.unwrap() {
             Some(EventNews::Loss(loss)) => break loss,
             Some(EventNews::Batch(batch)) => assert!(batch.waiting_since().is_some()),
-            None => panic!("the map is there"),
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(seen.numbers.len() as u64, stage.written().await);

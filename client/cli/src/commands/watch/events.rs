@@ -55,6 +55,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Answer {
                 left -= print(printer, form, &events, &batch, left)?;
             }
             Some(EventNews::Loss(loss)) => losses.add(&loss),
+            Some(EventNews::Renamed(map)) => say(&format!("map {} is {} now", map.from, map.to)),
             None => {
                 say(&format!("map {} is gone", events.header().map));
                 break;

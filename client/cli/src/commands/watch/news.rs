@@ -1,7 +1,7 @@
 //! What people should know of besides the numbers, in words.
 
-use bpfgate_client::v1::WatchLoss;
 use bpfgate_client::v1::watch_loss::Source;
+use bpfgate_client::v1::{MapRenamed, WatchLoss};
 use bpfgate_client::{Change, WatchEvent};
 
 /// What people should know of besides the numbers, each thing once.
@@ -32,6 +32,7 @@ impl News {
             }
             WatchEvent::Resumed(_) if std::mem::take(&mut self.odd) => None,
             WatchEvent::Resumed(_) => Some("the agent is back; the watch goes on".to_owned()),
+            WatchEvent::Renamed(MapRenamed { from, to }) => Some(format!("map {from} is {to} now")),
             WatchEvent::Series(_)
             | WatchEvent::Batch(_)
             | WatchEvent::Removed(_)
