@@ -91,6 +91,21 @@ mod tests {
     }
 
     #[test]
+    fn a_map_may_be_an_id_or_a_pin() {
+        let id = parse_selector("id:7{key=1}:bytes").unwrap();
+        assert_eq!(
+            (id.map.as_str(), id.labels.len(), &id.fields[..]),
+            ("id:7", 1, &["bytes".into()][..])
+        );
+        assert_eq!(parse_selector("id:7").unwrap().map, "id:7");
+        let pin = parse_selector("pin:a/b:packets").unwrap();
+        assert_eq!((pin.map.as_str(), &pin.fields[..]), ("pin:a/b", &["packets".into()][..]));
+        // A map may be called so.
+        let field = parse_selector("id:bytes").unwrap();
+        assert_eq!((field.map.as_str(), &field.fields[..]), ("id", &["bytes".into()][..]));
+    }
+
+    #[test]
     fn bad_selectors_say_what_to_write() {
         for (text, part) in [
             ("", "empty"),
@@ -101,8 +116,8 @@ mod tests {
             ("m{a=b}c", "must be written"),
             ("m:", "empty field"),
             ("m:a,,b", "empty field"),
-            ("id:7", "by name"),
-            ("pin:/x", "by name"),
+            ("id:99999999999", "99999999999"),
+            ("pin:", "pin path is empty"),
         ] {
             let said = parse_selector(text).unwrap_err().to_string();
             assert!(said.contains(part), "{text:?}: {said}");

@@ -49,8 +49,8 @@ impl HostName {
 pub struct Names {
     /// Any socket: its network namespace is what counts.
     interfaces: Option<OwnedFd>,
-    cgroups: Mutex<Table<Cgroups>>,
-    users: Mutex<Table<Users>>,
+    cgroups: Table<Cgroups>,
+    users: Table<Users>,
 }
 
 impl Names {
@@ -59,8 +59,8 @@ impl Names {
         let flags = SocketFlags::CLOEXEC;
         Self {
             interfaces: socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None).ok(),
-            cgroups: Mutex::default(),
-            users: Mutex::default(),
+            cgroups: Table::default(),
+            users: Table::default(),
         }
     }
 
@@ -72,8 +72,8 @@ impl Names {
                 let name = netdevice::index_to_name(self.interfaces.as_ref()?, index);
                 Some(name.ok()?.into())
             }
-            HostName::Cgroup => find(&self.cgroups, number),
-            HostName::User => find(&self.users, number),
+            HostName::Cgroup => self.cgroups.find(number),
+            HostName::User => self.users.find(number),
             HostName::Syscall | HostName::Protocol | HostName::Address => None,
         }
     }
@@ -86,18 +86,35 @@ impl Names {
                 let index = netdevice::name_to_index(self.interfaces.as_ref()?, name);
                 Some(index.ok()?.into())
             }
-            HostName::Cgroup => number(&self.cgroups, name),
-            HostName::User => number(&self.users, name),
+            HostName::Cgroup => self.cgroups.number(name),
+            HostName::User => self.users.number(name),
             HostName::Syscall => syscall_number(name),
             HostName::Protocol => protocols::number(name),
             HostName::Address => None,
         }
     }
 
+    /// The same by what [`Names::look_up`] read. Does not block.
+    pub fn known_number(&self, what: HostName, name: &str) -> Option<u64> {
+        match what {
+            HostName::Cgroup => self.cgroups.now().number(name),
+            HostName::User => self.users.now().number(name),
+            HostName::Interface | HostName::Syscall | HostName::Protocol | HostName::Address => {
+                self.number(what, name)
+            }
+        }
+    }
+
+    /// Reads what takes a while, if that was not done just now. Blocks.
+    pub fn look_up(&self) {
+        self.cgroups.read_again();
+        self.users.read_again();
+    }
+
     /// Forgets what was read: nobody asks any more.
     pub fn forget(&self) {
-        *lock(&self.cgroups) = Table::default();
-        *lock(&self.users) = Table::default();
+        self.cgroups.put(Rows::default());
+        self.users.put(Rows::default());
     }
 }
 
@@ -124,28 +141,16 @@ trait Source: Default {
     fn number(&self, name: &str) -> Option<u64>;
 }
 
-/// A table and when it was read.
-struct Table<S> {
+/// What was read, and when.
+struct Rows<S> {
     read: Option<Instant>,
-    rows: S,
+    rows: Arc<S>,
 }
 
-impl<S: Default> Default for Table<S> {
-    fn default() -> Self {
-        Self { read: None, rows: S::default() }
-    }
-}
-
-impl<S: Source> Table<S> {
-    fn is_older(&self, age: Duration) -> bool {
-        self.read.is_none_or(|read| read.elapsed() >= age)
-    }
-
-    fn read_again(&mut self) {
-        if self.is_older(READ_AGAIN) {
-            *self = Self { read: Some(Instant::now()), rows: S::read() };
-        }
-    }
+/// A table as it was last read. Reading it again keeps nobody from looking at it.
+struct Table<S> {
+    now: Mutex<Rows<S>>,
+    reading: Mutex<()>,
 }
 
 /// A table is read again for a number that it does not have, but no more often than this.
@@ -153,29 +158,71 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// A name may come to mean another number.
 const STALE: Duration = Duration::from_mins(1);
 
+impl<S: Default> Default for Rows<S> {
+    fn default() -> Self {
+        Self { read: None, rows: Arc::default() }
+    }
+}
+
+impl<S: Default> Default for Table<S> {
+    fn default() -> Self {
+        Self { now: Mutex::default(), reading: Mutex::default() }
+    }
+}
+
 /// A name that another number has by now is not this one's any more, however fresh the table.
-fn find<S: Source>(table: &Mutex<Table<S>>, number: u64) -> Option<Arc<str>> {
-    let mut table = lock(table);
-    let known =
-        |table: &Table<S>| table.rows.get(number).filter(|name| table.rows.holds(number, name));
-    if known(&table).is_none() || table.is_older(STALE) {
-        table.read_again();
+impl<S: Source> Rows<S> {
+    fn is_older(&self, age: Duration) -> bool {
+        self.read.is_none_or(|read| read.elapsed() >= age)
     }
-    known(&table)
+
+    fn name(&self, number: u64) -> Option<Arc<str>> {
+        self.rows.get(number).filter(|name| self.rows.holds(number, name))
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.rows.number(name).filter(|number| self.rows.holds(*number, name))
+    }
 }
 
-fn number<S: Source>(table: &Mutex<Table<S>>, name: &str) -> Option<u64> {
-    let mut table = lock(table);
-    let known =
-        |table: &Table<S>| table.rows.number(name).filter(|number| table.rows.holds(*number, name));
-    if known(&table).is_none() || table.is_older(STALE) {
-        table.read_again();
+impl<S: Source> Table<S> {
+    fn now(&self) -> Rows<S> {
+        let rows = lock(&self.now);
+        Rows { read: rows.read, rows: rows.rows.clone() }
     }
-    known(&table)
+
+    fn put(&self, rows: Rows<S>) {
+        *lock(&self.now) = rows;
+    }
+
+    fn find(&self, number: u64) -> Option<Arc<str>> {
+        self.ask(|rows| rows.name(number))
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.ask(|rows| rows.number(name))
+    }
+
+    fn ask<T>(&self, ask: impl Fn(&Rows<S>) -> Option<T>) -> Option<T> {
+        let rows = self.now();
+        let known = ask(&rows);
+        if known.is_some() && !rows.is_older(STALE) {
+            return known;
+        }
+        self.read_again();
+        ask(&self.now())
+    }
+
+    fn read_again(&self) {
+        let _turn = lock(&self.reading);
+        if self.now().is_older(READ_AGAIN) {
+            self.put(Rows { read: Some(Instant::now()), rows: Arc::new(S::read()) });
+        }
+    }
 }
 
-fn lock<S>(table: &Mutex<Table<S>>) -> MutexGuard<'_, Table<S>> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn syscall(number: u64) -> Option<&'static str> {

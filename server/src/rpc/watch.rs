@@ -32,6 +32,15 @@ pub(super) async fn start(
     check_named_maps(shared, &wire.selectors)?;
     let guests = admit(shared, call, &mut wire.selectors).await?;
     let request = request(wire)?;
+    if request.selectors.iter().any(|selector| !selector.labels.is_empty()) {
+        // Their values may be names of users and cgroups.
+        let names = shared.hub.names().clone();
+        let look_up = move || {
+            names.look_up();
+            Ok(())
+        };
+        shared.work(call, look_up).await?;
+    }
     let account = call.account().clone();
     let (outlet, frames) = shared.outlet();
     let watcher = shared.hub.watch(request, account.clone())?;

@@ -349,7 +349,7 @@ pub(super) fn names(terms: &Terms, layout: &Layout) -> Vec<(usize, HostName)> {
 }
 
 /// The number of a label's name on the agent's host: as the watch asks for it, or as the map's maker
-/// declared, shown so or not. Blocks.
+/// declared, shown so or not. Users and cgroups by what was looked up last.
 pub(super) fn number(
     terms: &Terms,
     layout: &Layout,
@@ -359,7 +359,7 @@ pub(super) fn number(
 ) -> Option<u64> {
     let of = |names: &[(usize, HostName)]| {
         let named = names.iter().find(|(it, _)| *it == label);
-        named.and_then(|(_, what)| host.number(*what, name))
+        named.and_then(|(_, what)| host.known_number(*what, name))
     };
     of(&names(terms, layout)).or_else(|| of(layout.declared()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,9 @@ use crate::watch::{
     CounterSource, CounterSpec, Hub, KeyLife, LabelMatcher, Selector, Sources, WatchError,
     WatchLimits, WatchRequest, Watcher,
 };
+
+/// No two maps have one.
+static LAST_ID: AtomicU32 = AtomicU32::new(0);
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -65,7 +68,7 @@ impl FakeMap {
     /// A hash of `u32` to `u64`.
     pub(super) fn hash(name: &str) -> Self {
         Self {
-            id: 1,
+            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             name: name.parse().unwrap(),
             key_size: 4,
             value_size: 8,

@@ -181,8 +181,8 @@ fn text(key: u32) -> String {
     format!("hex:{:02x}{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2], bytes[3])
 }
 
-fn per_cpu(id: u32) -> FakeMap {
-    FakeMap { id, value_size: 16, cpus: Some(CPUS), ..FakeMap::hash("p") }
+fn per_cpu() -> FakeMap {
+    FakeMap { value_size: 16, cpus: Some(CPUS), ..FakeMap::hash("p") }
 }
 
 fn declared(name: &str, kind: CounterKind) -> FakeMap {
@@ -226,7 +226,7 @@ async fn play(seed: u64) {
     let mut maps = vec![
         sources.add(declared("h", CounterKind::Monotonic)),
         sources.add(histograms),
-        sources.add(per_cpu(1)),
+        sources.add(per_cpu()),
     ];
     let mut clients: Vec<Client> = Vec::new();
     for _ in 0..120 {
@@ -289,8 +289,7 @@ async fn play(seed: u64) {
 /// A map comes by the per-CPU map's name.
 fn come(sources: &FakeSources, maps: &mut Vec<Arc<FakeMap>>) {
     sources.remove("p");
-    let id = u32::try_from(maps.len()).unwrap();
-    maps.push(sources.add(per_cpu(id)));
+    maps.push(sources.add(per_cpu()));
 }
 
 #[tokio::test(start_paused = true)]

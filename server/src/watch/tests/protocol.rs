@@ -129,7 +129,7 @@ async fn maps_come_and_go() {
 
     // The same name, another map: what was counted before does not count for it.
     sources.remove("o/a");
-    let map = sources.add(FakeMap { id: 2, ..FakeMap::array("o/a", 3) });
+    let map = sources.add(FakeMap::array("o/a", 3));
     map.set(0, &[7]);
     while fold.numbers() != [7, 0, 0] {
         fold.until_batch(&mut watch).await;
