@@ -20,6 +20,7 @@ mod harness;
 mod hints;
 mod host_lists;
 mod hostile_objects;
+mod install;
 mod iterate;
 mod kept;
 mod layouts;
