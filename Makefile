@@ -7,14 +7,10 @@
 # Arguments for the tests or the benchmarks: make test ARGS='-p bpfgate-tests lookup'
 ARGS ?=
 
-# Where to install: make install PREFIX=/usr DESTDIR=package. scripts/install.sh has the rest.
-export PREFIX ?= /usr/local
-export DESTDIR ?=
-export PROFILE ?= release
-
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# make install PREFIX=/usr DESTDIR=package; scripts/install.sh has the other variables.
 install: ## The agent, the command line, completions and a systemd unit into PREFIX (/usr/local)
 	@scripts/setup.sh build
 	@scripts/install.sh

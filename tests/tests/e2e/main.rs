@@ -10,6 +10,7 @@ mod churn;
 mod cli;
 mod creation;
 mod declarations;
+mod documents;
 mod entries;
 mod errors;
 mod events;
