@@ -8,6 +8,7 @@ mod bounds;
 mod bpftool;
 mod churn;
 mod cli;
+mod client_errors;
 mod creation;
 mod declarations;
 mod documents;
