@@ -2,13 +2,21 @@
 # Ubuntu 24.04, as root or with sudo. scripts/setup.sh says what it installs and why.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz check
+.PHONY: help install uninstall demo test bench fuzz check
 
 # Arguments for the tests or the benchmarks: make test ARGS='-p bpfgate-tests lookup'
 ARGS ?=
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# make install PREFIX=/usr DESTDIR=package; scripts/install.sh has the other variables.
+install: ## The agent, the command line, completions and a systemd unit into PREFIX (/usr/local)
+	@scripts/setup.sh build
+	@scripts/install.sh
+
+uninstall: ## What install put there
+	@scripts/install.sh --remove
 
 demo: ## Packets counted in the kernel, read and watched by a user without rights
 	@scripts/setup.sh build demo

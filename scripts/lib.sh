@@ -57,7 +57,8 @@ as_builder() {
         command "$@"
     else
         local keep=("PATH=$PATH" "HOME=$builder_home") name
-        for name in CI NO_COLOR TERM RUSTFLAGS RUSTDOCFLAGS CARGO_TARGET_DIR CARGO_TERM_COLOR; do
+        for name in CI NO_COLOR TERM RUSTFLAGS RUSTDOCFLAGS CARGO_TARGET_DIR CARGO_TERM_COLOR \
+            BPFGATE_WRITE_DOCS BPFGATE_TEST_SEED; do
             [ -z "${!name+x}" ] || keep+=("$name=${!name}")
         done
         sudo -u "$builder" -- env "${keep[@]}" "$@"

@@ -18,6 +18,10 @@ impl Agent {
     }
 
     /// Its version, kernel, byte order, limits and built-in programs.
+    ///
+    /// # Errors
+    ///
+    /// Those of any call: see [`Error`].
     pub async fn get(&self) -> Result<v1::GetAgentResponse, Error> {
         let call = self.client.call("GetAgent");
         let mut rpc = AgentServiceClient::new(self.client.channel());
@@ -25,6 +29,10 @@ impl Agent {
     }
 
     /// Who it takes the caller for.
+    ///
+    /// # Errors
+    ///
+    /// Those of any call: see [`Error`].
     pub async fn whoami(&self) -> Result<v1::WhoAmIResponse, Error> {
         let call = self.client.call("WhoAmI");
         let mut rpc = AgentServiceClient::new(self.client.channel());

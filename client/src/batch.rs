@@ -11,6 +11,11 @@ use crate::{CpuMode, UpdateMode};
 
 impl Maps {
     /// The values of many keys in one call; a key without an entry is no error.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such map, `INVALID_ARGUMENT` for keys that are not of its size or
+    /// type, `RESOURCE_EXHAUSTED` for more than fits one answer.
     pub async fn lookup_batch(
         &self,
         map: &str,
@@ -22,6 +27,10 @@ impl Maps {
     }
 
     /// Key and value, by the map's schema, of those keys that have an entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup_batch`]; `FAILED_PRECONDITION` (`NO_SCHEMA`) for a map without a schema.
     pub async fn lookup_batch_typed(
         &self,
         map: &str,
@@ -33,6 +42,10 @@ impl Maps {
     }
 
     /// The same for each key in the request's order, `None` for one without an entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup_batch_typed`].
     pub async fn lookup_batch_each(
         &self,
         map: &str,
@@ -74,6 +87,10 @@ impl Maps {
     /// how many were written, which [`crate::RpcError::applied`] tells of an error too.
     ///
     /// A call takes as much as one message; [`Self::restore`] takes any number.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::update`] of the first entry that was not written; those before it stay.
     pub async fn update_batch(
         &self,
         map: &str,
@@ -95,6 +112,11 @@ impl Maps {
 
     /// Removes many entries in one call, in order up to the first key that has none; with
     /// `missing_ok` such keys are passed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::delete_entry`] of the first key that was not removed; those before it are gone,
+    /// and [`crate::RpcError::applied`] tells how many.
     pub async fn delete_batch(
         &self,
         map: &str,

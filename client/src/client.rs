@@ -66,11 +66,19 @@ impl Client {
     }
 
     /// Connects to `unix:PATH` or `http://HOST:PORT`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Endpoint`] for what is no endpoint, [`Error::Connect`] where no agent is.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
         Self::connect_with(endpoint.parse()?, Options::default()).await
     }
 
     /// Connects with other timeouts and limits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`] where no agent is, within [`Options::connect_timeout`].
     pub async fn connect_with(endpoint: Endpoint, options: Options) -> Result<Self, Error> {
         let channels = Channels::open(&endpoint, &options).await?;
         Ok(Self { channels, endpoint, options, answered: Arc::default() })

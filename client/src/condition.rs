@@ -40,6 +40,10 @@ pub enum WrittenConditionError {
 /// assert_eq!((condition.label.as_str(), &condition.prefixes[..]), ("comm", &["ba".into()][..]));
 /// assert_eq!(condition.values, ["a|b"]);
 /// ```
+///
+/// # Errors
+///
+/// [`WrittenConditionError`] says which part of the text is missing or makes no sense.
 pub fn parse_condition(text: &str) -> Result<LabelMatcher, WrittenConditionError> {
     let shape = || WrittenConditionError::Shape(text.to_owned());
     let at = text.find(['=', '!', '<', '>']).ok_or_else(shape)?;

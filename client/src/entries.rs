@@ -15,7 +15,8 @@ use crate::counted::{Counted, Taken};
 use crate::error::{Call, Error};
 use crate::{CpuMode, EntryParts};
 
-/// How [`crate::Maps::iterate`] reads. The default is all of it.
+/// How [`crate::Maps::iterate`] reads. The default is all of it, as bytes, of a per-CPU map with a
+/// value for each CPU.
 #[derive(Debug, Clone, Default)]
 pub struct IterateOptions {
     /// Keys, values or both.
@@ -108,6 +109,12 @@ impl Entries {
     }
 
     /// The next chunk; `None` behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CutOff`] if the stream ends before everything came, [`Error::Protocol`] if less
+    /// came than it says, [`Error::Rpc`] where reading failed on the way: `RESOURCE_EXHAUSTED`
+    /// (`UNREAD`) if nobody read for `stall_seconds`.
     pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
         self.next().await.transpose()
     }

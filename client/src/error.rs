@@ -12,6 +12,12 @@ use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc_error::RpcError;
 
 /// Why a call failed.
+///
+/// Any call can find no agent ([`Self::Connect`], [`Self::NotAnAgent`]), lose it ([`Self::Lost`]), wait
+/// for too long ([`Self::TimedOut`]), or be refused ([`Self::Rpc`]) with `RESOURCE_EXHAUSTED` where the
+/// caller's share of memory, connections, requests or streams is taken, and with `UNAVAILABLE` by an
+/// agent that stops. The functions' own sections name the codes that are theirs, and the word of
+/// [`RpcError::reason`] where that tells more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -16,8 +16,8 @@ use crate::condition::{WrittenConditionError, parse_condition};
 use crate::counted::{Counted, Taken};
 use crate::error::{Call, Error};
 
-/// How [`crate::Maps::watch_events`] watches. The default is all records, as the map describes
-/// them.
+/// How [`crate::Maps::watch_events`] watches. The default is all records, those that waited in the
+/// buffer first, as bytes of the type that the map tells.
 #[derive(Debug, Clone, Default)]
 pub struct EventOptions {
     /// What the records are, as in `struct exec_event`: a type of the object's BTF. Empty for what
@@ -206,6 +206,12 @@ impl Events {
     }
 
     /// The next news; `None` behind the end of a map that went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] and [`Error::CutOff`] where the stream broke: what was taken out meanwhile
+    /// is gone. `UNAVAILABLE` if the agent stops, `RESOURCE_EXHAUSTED` (`UNREAD`) if nobody read
+    /// for `stall_seconds`.
     pub async fn next_news(&mut self) -> Result<Option<EventNews>, Error> {
         self.next().await.transpose()
     }

@@ -61,6 +61,11 @@ pub enum LayoutError {
 impl Layout {
     /// Compiles the map's schema. Keys and values of which nothing is known are plain bytes; but a
     /// value of 1, 2, 4 or 8 bytes is a number, as in a watch, and so is the index of an array.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] for a schema that this client cannot read, or that is not of the map's
+    /// sizes.
     pub fn of(map: &v1::Map) -> Result<Self, LayoutError> {
         let name = || map.name.clone();
         let unknown = |source| LayoutError::Schema { map: name(), source };

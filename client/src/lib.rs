@@ -29,6 +29,8 @@
 //! connection is opened again by the next call.
 
 #![forbid(unsafe_code)]
+// Callers act on codes and reasons: each function names its own.
+#![warn(clippy::missing_errors_doc)]
 
 mod agent;
 mod batch;

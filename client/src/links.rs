@@ -19,6 +19,12 @@ impl Links {
 
     /// Attaches `OBJECT/PROGRAM`; without a target to where its section's name says, as libbpf
     /// does. The link lasts until it is detached, its object unloaded or the agent gone.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a program, interface, tracepoint, function or path that is not there,
+    /// `INVALID_ARGUMENT` for a target that does not fit the program's type, `FAILED_PRECONDITION`
+    /// where the agent lacks a capability, `RESOURCE_EXHAUSTED` at `max_links`.
     pub async fn attach(
         &self,
         program: &str,
@@ -33,6 +39,10 @@ impl Links {
     }
 
     /// Ends an attachment, by [`v1::Link::id`].
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_LINK`) if there is none of that number.
     pub async fn detach(&self, link: u64) -> Result<(), Error> {
         let call = self.client.call("Detach");
         let mut rpc = ProgramServiceClient::new(self.client.channel());
@@ -41,6 +51,10 @@ impl Links {
     }
 
     /// All links, or those of one object, in order of id.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` (`BAD_NAME`) for a name that cannot be.
     pub async fn list(&self, object: Option<&str>) -> Result<Vec<v1::Link>, Error> {
         let call = self.client.call("ListLinks");
         let object = object.unwrap_or_default().to_owned();

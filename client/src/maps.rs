@@ -82,6 +82,10 @@ impl Maps {
     }
 
     /// The maps that the agent owns, in order of name, without schema and capabilities.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for a glob that is none.
     pub async fn list(&self, filter: MapFilter) -> Result<Vec<v1::Map>, Error> {
         Ok(self.list_maps(filter, false).await?.maps)
     }
@@ -89,6 +93,10 @@ impl Maps {
     /// The host's maps: those of the agent in order of name, behind them those of others in order
     /// of id, which have no name here; the filter's globs are for their kernel's names. Each with
     /// its pins and the processes that hold it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::list`]; `FAILED_PRECONDITION` where the agent lacks `CAP_SYS_ADMIN`.
     pub async fn list_all(&self, filter: MapFilter) -> Result<v1::ListMapsResponse, Error> {
         self.list_maps(filter, true).await
     }
@@ -102,6 +110,11 @@ impl Maps {
     }
 
     /// All that is known of one map: its schema and what can be done with it among it.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_MAP`) if there is none, `INVALID_ARGUMENT` (`BAD_NAME`) for what is no
+    /// reference.
     pub async fn get(&self, map: &str) -> Result<v1::Map, Error> {
         let call = self.client.call("GetMap");
         let request = call.request(v1::GetMapRequest { map: map.to_owned() });
@@ -110,6 +123,11 @@ impl Maps {
     }
 
     /// Forgets a map made by [`Maps::create`].
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is none of that name, `INVALID_ARGUMENT` for `id:` and `pin:`,
+    /// `FAILED_PRECONDITION` (`IN_USE`) for a map that belongs to an object or that one shares.
     pub async fn delete(&self, map: &str) -> Result<(), Error> {
         let call = self.client.call("DeleteMap");
         let request = call.request(v1::DeleteMapRequest { map: map.to_owned() });
@@ -119,6 +137,13 @@ impl Maps {
 
     /// The bytes of one entry's value: one value, or with [`CpuMode::Each`] on a per-CPU map one
     /// for every possible CPU.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a map (`NO_SUCH_MAP`) or a key (`NO_SUCH_KEY`) that is not there,
+    /// `OUT_OF_RANGE` for an index past an array's end, `INVALID_ARGUMENT` for a key of another
+    /// size or type, `UNIMPLEMENTED` for a map without lookups, `RESOURCE_EXHAUSTED` (`TOO_LARGE`)
+    /// for a value that [`Self::read_value`] would read.
     pub async fn lookup(
         &self,
         map: &str,
@@ -130,6 +155,10 @@ impl Maps {
 
     /// The same of a value that may be larger than a message, in pieces of one reading. On a per-CPU
     /// map one value for every possible CPU.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`]; [`Error::CutOff`] if the pieces end early.
     pub async fn read_value(&self, map: &str, key: impl Into<Operand>) -> Result<Vec<u8>, Error> {
         let call = self.client.call("ReadValue");
         let request = call.request(v1::ReadValueRequest {
@@ -149,6 +178,10 @@ impl Maps {
 
     /// One entry's value by the map's schema, 64-bit integers as strings. A list, one for every
     /// CPU, with [`CpuMode::Each`] on a per-CPU map.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`]; `FAILED_PRECONDITION` (`NO_SCHEMA`) for a map without a schema.
     pub async fn lookup_typed(
         &self,
         map: &str,
@@ -162,6 +195,10 @@ impl Maps {
 
     /// What one entry's value leads to, in a map of references. Sockets are told by their cookies,
     /// programs and maps that the agent does not own as `id:7`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`]; [`Error::Protocol`] for a map whose values lead to nothing.
     pub async fn lookup_reference(
         &self,
         map: &str,
@@ -195,6 +232,15 @@ impl Maps {
     /// Writes one entry. When it returns, the entry is in the kernel. On a per-CPU map a single
     /// value goes to every CPU; `value_stride` bytes, or a list, give each its own. In maps of
     /// references the value is a [`v1::Reference`], in storage maps the key is one.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a map that is not there, and with [`UpdateMode::Exist`] a key;
+    /// `ALREADY_EXISTS` with [`UpdateMode::Noexist`]; `INVALID_ARGUMENT` for a key or value of
+    /// another size or type; `RESOURCE_EXHAUSTED` (`MAP_FULL`); `OUT_OF_RANGE` past an array's end;
+    /// `PERMISSION_DENIED` (`READ_ONLY`) for a map that the agent does not own;
+    /// `FAILED_PRECONDITION` for one that is frozen; `UNIMPLEMENTED` for one without updates;
+    /// `ABORTED` (`BUSY`) if it stays locked.
     pub async fn update(
         &self,
         map: &str,
@@ -216,6 +262,11 @@ impl Maps {
     }
 
     /// Removes one entry.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a map or key that is not there; `UNIMPLEMENTED` for maps that keep all their
+    /// entries, as arrays do; else as [`Self::update`].
     pub async fn delete_entry(&self, map: &str, key: impl Into<Operand>) -> Result<(), Error> {
         let call = self.client.call("Delete");
         let (map, key) = (map.to_owned(), Some(key.into().into()));
@@ -226,6 +277,11 @@ impl Maps {
     }
 
     /// Reads one entry and removes it, in one step. The value is as in [`Maps::lookup`].
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a map or key that is not there; `UNIMPLEMENTED` where map or kernel has no
+    /// such step; else as [`Self::update`]. An entry whose value cannot be sent stays.
     pub async fn lookup_and_delete(
         &self,
         map: &str,
@@ -236,6 +292,11 @@ impl Maps {
     }
 
     /// The same by the map's schema: the value is as in [`Maps::lookup_typed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup_and_delete`]; `FAILED_PRECONDITION` (`NO_SCHEMA`) for a map without a
+    /// schema.
     pub async fn lookup_and_delete_typed(
         &self,
         map: &str,
@@ -268,6 +329,12 @@ impl Maps {
     }
 
     /// Forbids all writes through bpf(2) for good, the agent's own too.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such map, `PERMISSION_DENIED` for one that the agent does not
+    /// own, `FAILED_PRECONDITION` (`IN_USE`) while it is written or mapped for writing,
+    /// `UNIMPLEMENTED` where its type cannot be frozen.
     pub async fn freeze(&self, map: &str) -> Result<(), Error> {
         let call = self.client.call("Freeze");
         let request = call.request(v1::FreezeRequest { map: map.to_owned() });
@@ -277,6 +344,12 @@ impl Maps {
 
     /// Gives an owned map a path below the agent's bpffs, where others on its host find it. The
     /// whole path. Goes with the map, and stays when the agent stops.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such map, `PERMISSION_DENIED` for one that the agent does not
+    /// own, `INVALID_ARGUMENT` for a path that leads elsewhere, `ALREADY_EXISTS` if it is taken,
+    /// `FAILED_PRECONDITION` where the agent has no bpffs, `RESOURCE_EXHAUSTED` at `max_pins`.
     pub async fn pin(&self, map: &str, path: &str) -> Result<String, Error> {
         let call = self.client.call("Pin");
         let request = call.request(v1::PinRequest { map: map.to_owned(), path: path.to_owned() });
@@ -284,6 +357,11 @@ impl Maps {
     }
 
     /// Removes a pin of an owned map, by its path below the agent's bpffs.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such pin, `FAILED_PRECONDITION` (`NOT_OUR_PIN`) if it is of a map
+    /// that the agent does not own.
     pub async fn unpin(&self, path: &str) -> Result<(), Error> {
         let call = self.client.call("Unpin");
         let request = call.request(v1::UnpinRequest { path: path.to_owned() });
@@ -292,6 +370,13 @@ impl Maps {
     }
 
     /// Reads the whole map, or a part of it. Returns when the agent has begun.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such map, `UNIMPLEMENTED` if its entries cannot be listed,
+    /// `INVALID_ARGUMENT` for a resume token of another map or life of the agent,
+    /// `FAILED_PRECONDITION` for typed entries without a schema (`NO_SCHEMA`) and sums of another
+    /// layout (`WIDE_SUM`), `RESOURCE_EXHAUSTED` at `max_streams`.
     pub async fn iterate(&self, map: &str, options: IterateOptions) -> Result<Entries, Error> {
         let call = self.client.call("Iterate");
         let request = v1::IterateRequest {
@@ -304,6 +389,13 @@ impl Maps {
     }
 
     /// Follows every counter that a selector matches. Returns when the agent has begun.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for a selector, interval, field or label that cannot be, `UNIMPLEMENTED`
+    /// for a map that is named and has no counters, `RESOURCE_EXHAUSTED` at `max_watchers` or
+    /// without memory. A map that is not there is no error: [`v1::WatchHeader::unmatched`] tells
+    /// it.
     pub async fn watch_counters(
         &self,
         selectors: Vec<v1::CounterSelector>,
@@ -332,6 +424,13 @@ impl Maps {
 
     /// Follows the records that programs write into a ring buffer or a perf buffer. Returns when
     /// the agent has begun.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no such map, `UNIMPLEMENTED` if it is no buffer,
+    /// `FAILED_PRECONDITION` if it is not the agent's own or if filters have no type to go by,
+    /// `INVALID_ARGUMENT` for a filter or queue that cannot be, `RESOURCE_EXHAUSTED` at
+    /// `max_event_watchers`.
     pub async fn watch_events(&self, map: &str, options: EventOptions) -> Result<Events, Error> {
         let call = self.client.call("WatchEvents");
         let (stream, first) = call.open(self.rpc().watch_events(options.into_request(map))).await?;

@@ -27,6 +27,13 @@ impl Objects {
     }
 
     /// Loads the built-in program that `header.builtin` names under `header.name`.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for a built-in (`NO_SUCH_BUILTIN`) or a shared map that is not there,
+    /// `ALREADY_EXISTS` (`NAME_TAKEN`), `INVALID_ARGUMENT` for a global or a map that the object
+    /// does not have, `FAILED_PRECONDITION` where a map cannot be shared (`NOT_SHAREABLE`) or the
+    /// host lacks something, `RESOURCE_EXHAUSTED` at a limit.
     pub async fn load_builtin(
         &self,
         header: v1::LoadObjectHeader,
@@ -36,6 +43,12 @@ impl Objects {
 
     /// Uploads and loads an ELF file under `header.name`. A rejection by the verifier is
     /// [`Error::Rpc`] with its log.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load_builtin`], and `INVALID_ARGUMENT` for what is no object (`BAD_OBJECT`), a
+    /// section that is not known (`UNSUPPORTED_SECTION`) and a program that the verifier rejects
+    /// (`VERIFIER_REJECTED`); `DEADLINE_EXCEEDED` if it takes too long.
     pub async fn load_bytes(
         &self,
         header: v1::LoadObjectHeader,
@@ -45,6 +58,10 @@ impl Objects {
     }
 
     /// All objects, in order of name, or those that have all of these labels.
+    ///
+    /// # Errors
+    ///
+    /// Those of any call: see [`Error`].
     pub async fn list(&self, labels: HashMap<String, String>) -> Result<Vec<v1::Object>, Error> {
         let call = self.client.call("ListObjects");
         let mut rpc = self.rpc();
@@ -53,6 +70,10 @@ impl Objects {
     }
 
     /// One object by name.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_OBJECT`) if there is none of that name.
     pub async fn get(&self, name: &str) -> Result<v1::Object, Error> {
         let call = self.client.call("GetObject");
         let request = call.request(v1::GetObjectRequest { name: name.to_owned() });
@@ -62,6 +83,10 @@ impl Objects {
 
     /// Detaches its programs and forgets its programs and maps, but for those that other objects
     /// share: these are another's now, and the answer says whose.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_OBJECT`) if there is none of that name.
     pub async fn unload(&self, name: &str) -> Result<Vec<v1::HandedOverMap>, Error> {
         let call = self.client.call("UnloadObject");
         let request = call.request(v1::UnloadObjectRequest { name: name.to_owned() });
@@ -71,6 +96,11 @@ impl Objects {
     /// All that the verifier wrote of a program that it rejected, if
     /// [`v1::LoadObjectHeader::keep_log`] was set: up to 16 MiB, named by [`crate::RpcError::log`].
     /// Once, and within a minute.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_LOG`) if it was read or its minute is over; [`Error::CutOff`] if it
+    /// ends early.
     pub async fn verifier_log(&self, log: &str) -> Result<String, Error> {
         let call = self.client.call("ReadVerifierLog");
         let request = call.request(v1::ReadVerifierLogRequest { log: log.to_owned() });
@@ -84,6 +114,10 @@ impl Objects {
     }
 
     /// The programs that the agent owns, or all of the host.
+    ///
+    /// # Errors
+    ///
+    /// `FAILED_PRECONDITION` for all of the host where the agent lacks `CAP_SYS_ADMIN`.
     pub async fn programs(
         &self,
         request: v1::ListProgramsRequest,
@@ -95,6 +129,11 @@ impl Objects {
     /// How often the programs of an object, or all of them, ran and for how long. `enable` has the
     /// agent turn the kernel's statistics on, until nobody has asked for them for a while:
     /// [`v1::GetProgramStatsResponse::lease`] says how long.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` (`NO_SUCH_OBJECT`) if there is none of that name, `FAILED_PRECONDITION` where
+    /// the agent may not turn the statistics on.
     pub async fn program_stats(
         &self,
         object: Option<&str>,

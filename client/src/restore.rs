@@ -79,6 +79,12 @@ impl Restore {
     }
 
     /// Sends entries behind those before. Waits while the agent is behind with its writing.
+    ///
+    /// # Errors
+    ///
+    /// What the agent refused, if it did: of any entry sent before, as [`crate::Maps::update`],
+    /// with [`crate::RpcError::applied`]. [`Error::TimedOut`] if it takes nothing for
+    /// [`crate::Options::timeout`].
     pub async fn send(&mut self, entries: impl Into<EntryBatch>) -> Result<(), Error> {
         for part in parts(entries.into().entries) {
             let count = part.typed_entries.len().max(part.count as usize) as u64;
@@ -94,6 +100,10 @@ impl Restore {
     }
 
     /// Waits until all that was sent is in the kernel: how many entries that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]; [`Error::Protocol`] if another number was written than sent.
     pub async fn finish(mut self) -> Result<u64, Error> {
         self.sender = None;
         let Some(answer) = &mut self.answer else { return Err(self.over()) };

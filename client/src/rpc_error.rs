@@ -11,7 +11,7 @@ use tonic_types::{DebugInfo, StatusExt as _};
 pub struct RpcError {
     /// The call: `Lookup`.
     pub rpc: &'static str,
-    /// As the table in `DESIGN.md` has it.
+    /// What kind of refusal: each call's `# Errors` names its own.
     pub code: Code,
     /// For people. Names the offender.
     pub message: String,

@@ -33,6 +33,10 @@ pub enum SelectorError {
 /// assert_eq!(selector.labels[0].values, ["6", "17"]);
 /// assert_eq!(selector.fields, ["packets"]);
 /// ```
+///
+/// # Errors
+///
+/// [`SelectorError`] says which part of the text makes no sense.
 pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
     let number =
         |rest: &str| rest.split(['{', ':']).next().is_some_and(|id| id.parse::<u32>().is_ok());

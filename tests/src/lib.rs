@@ -22,6 +22,7 @@ pub mod binaries;
 pub mod bpftool;
 pub mod calls;
 mod cgroup;
+pub mod document;
 pub mod elf;
 mod feature;
 pub mod fixture;

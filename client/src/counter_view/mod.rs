@@ -94,6 +94,11 @@ impl CounterView {
     }
 
     /// Folds one event in. On an error nothing of it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`] for an event that does not fit those before it; [`crate::Watch::start_over`]
+    /// then begins anew.
     pub fn apply(&mut self, event: &WatchEvent) -> Result<Change, ViewError> {
         Ok(match event {
             WatchEvent::Series(series) => match self.announce(series)? {

@@ -34,6 +34,10 @@ impl<K: Plain, V: Plain> TypedEntries<K, V> {
     }
 
     /// The next entry; `None` behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Entries::next_chunk`].
     pub async fn next_entry(&mut self) -> Result<Option<(K, V)>, Error> {
         self.next().await.transpose()
     }

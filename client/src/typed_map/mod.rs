@@ -138,6 +138,11 @@ pub enum TypedMapError {
 impl Maps {
     /// Opens a map for keys and values of these types. Asks the agent what the map is, and refuses
     /// types that do not fit it.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedMapError::Client`] as [`Maps::get`], [`TypedMapError::Size`] for types of other
+    /// sizes, [`TypedMapError::ByteOrder`] for an agent on a host of another kind.
     pub async fn typed<K: Plain, V: Plain>(
         &self,
         map: &str,
@@ -177,6 +182,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
     }
 
     /// Refuses a map whose schema has the key's fields elsewhere. A map without a schema passes.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedMapError::Fields`] names the field and where it should be.
     pub fn check_key(self) -> Result<Self, TypedMapError>
     where
         K: Fields,
@@ -187,6 +196,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
     }
 
     /// Refuses a map whose schema has the value's fields elsewhere. A map without a schema passes.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedMapError::Fields`] names the field and where it should be.
     pub fn check_value(self) -> Result<Self, TypedMapError>
     where
         V: Fields,
@@ -212,6 +225,11 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
 
     /// The value of a key, `None` if it has no entry. Of a per-CPU map the sum over the CPUs, if
     /// its numbers have 64 bits; see [`Self::get_sum`] for others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::lookup`], but for a key that is not there; `FAILED_PRECONDITION` (`WIDE_SUM`) for
+    /// sums of another layout than `V`.
     pub async fn get(&self, key: &K) -> Result<Option<V>, Error> {
         let found = self.maps.lookup(&self.reference, key.as_bytes(), CpuMode::Sum).await;
         present(found)?.map(|bytes| one("Lookup", &bytes)).transpose()
@@ -219,6 +237,11 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
 
     /// The sum of a key's values over the CPUs, `None` if it has no entry. Sums have 64 bits, so `S`
     /// is what the map's `sum_type` is: `u64` where the value is a `u32`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::lookup`], but for a key that is not there; [`Error::Protocol`] if `S` is of
+    /// another size than the sums.
     pub async fn get_sum<S: Plain>(&self, key: &K) -> Result<Option<S>, Error> {
         let maps = self.maps.wide_sums();
         let found = maps.lookup(&self.reference, key.as_bytes(), CpuMode::Sum).await;
@@ -227,23 +250,40 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
 
     /// The value of a key for every possible CPU, in order of CPU; of a map that is not per-CPU
     /// its only one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::lookup`], but for a key that is not there.
     pub async fn get_per_cpu(&self, key: &K) -> Result<Option<Vec<V>>, Error> {
         let found = self.maps.lookup(&self.reference, key.as_bytes(), CpuMode::Each).await;
         present(found)?.map(|bytes| each("Lookup", &bytes, self.about.per_cpu)).transpose()
     }
 
     /// Makes the entry, or replaces it. On a per-CPU map every CPU gets the value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::update`].
     pub async fn insert(&self, key: &K, value: &V) -> Result<(), Error> {
         self.update(key, value, UpdateMode::Any).await
     }
 
     /// The same, minding whether there is an entry: `NOEXIST` clashes are
     /// [`crate::Code::AlreadyExists`], a missing entry is [`crate::Code::NotFound`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::update`].
     pub async fn update(&self, key: &K, value: &V, mode: UpdateMode) -> Result<(), Error> {
         self.maps.update(&self.reference, key.as_bytes(), value.as_bytes(), mode).await
     }
 
     /// Gives each CPU of a per-CPU map a value of its own; as many as there are possible CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::update`]; `INVALID_ARGUMENT` (`VALUE_LENGTH`) if there are not as many values as
+    /// CPUs.
     pub async fn insert_per_cpu(&self, key: &K, values: &[V]) -> Result<(), Error> {
         let mut bytes = Vec::with_capacity(self.about.value_stride as usize);
         for value in values {
@@ -257,6 +297,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
     }
 
     /// Removes the entry; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::delete_entry`], but for a key that is not there.
     pub async fn remove(&self, key: &K) -> Result<bool, Error> {
         let removed = self.maps.delete_entry(&self.reference, key.as_bytes()).await;
         Ok(present(removed)?.is_some())
@@ -264,6 +308,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
 
     /// Writes any number of entries in order, up to the first that the kernel does not take; how
     /// many there were. An error tells with [`crate::RpcError::applied`] how many were written.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Restore::send`].
     pub async fn insert_all(
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
@@ -287,6 +335,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
 
     /// All entries, as a `Stream`; of a per-CPU map with the sums over the CPUs, as in
     /// [`Self::get`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::iterate`].
     #[expect(clippy::iter_not_returning_iterator, reason = "a stream: entries have to come first")]
     pub async fn iter(&self) -> Result<TypedEntries<K, V>, Error> {
         let options = IterateOptions { cpu: CpuMode::Sum, ..IterateOptions::default() };
@@ -295,6 +347,10 @@ impl<K: Plain, V: Plain> TypedMap<K, V> {
     }
 
     /// All entries with the sums over the CPUs, as in [`Self::get_sum`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Maps::iterate`]; [`Error::Protocol`] if `S` is of another size than the sums.
     pub async fn iter_sums<S: Plain>(&self) -> Result<TypedEntries<K, S>, Error> {
         let cpu = CpuMode::Sum;
         let options = IterateOptions { cpu, wide_sums: true, ..IterateOptions::default() };

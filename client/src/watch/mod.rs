@@ -19,34 +19,35 @@ pub use stream::Watch;
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct WatchOptions {
-    /// End behind the first snapshot.
+    /// End behind the first snapshot. By default it goes on.
     pub once: bool,
     /// From one sweep to the next; `None` leaves it to the agent (1 s).
     pub interval: Option<Duration>,
-    /// Send a series only when its value changed.
+    /// Send a series only when its value changed. The default.
     pub suppress_unchanged: bool,
-    /// Send unchanged series at least this often all the same.
+    /// Send unchanged series at least this often all the same; `None`, the default, does not.
     pub heartbeat: Option<Duration>,
-    /// Add the CPUs' values, or one series for each CPU.
+    /// Add the CPUs' values, which is the default, or one series for each CPU.
     pub cpu: CpuMode,
     /// Series beyond this many are left out and reported as loss; 0 for the agent's own limit.
     pub max_series: u32,
     /// Labels to show by name, or by number in spite of a declaration. One that a map does not
     /// have is passed over.
     pub resolve: Vec<LabelResolution>,
-    /// Show labels by name that the map's maker declared to have names, as built-ins do.
+    /// Show labels by name that the map's maker declared to have names, as built-ins do. Not by
+    /// default.
     pub resolve_declared: bool,
     /// At most so many keys of each map: the first ones by `order`, ranked by the agent over all of
     /// them with every sweep; 0 for all.
     pub top: u32,
-    /// What comes first. With `once`, [`CounterOrder::Rate`] makes two sweeps and tells the second.
+    /// What comes first; the largest by default. With `once`, [`CounterOrder::Rate`] makes two sweeps and tells the second.
     pub order: CounterOrder,
     /// The other way round.
     pub reverse: bool,
     /// Only series that have this text in `MAP KEY FIELD`, in any case; empty for all.
     pub contains: String,
-    /// Open the watch again when the connection is lost or the agent goes away. `None` ends it with
-    /// the error.
+    /// Open the watch again when the connection is lost or the agent goes away. `None`, the
+    /// default, ends it with the error.
     pub reconnect: Option<Reconnect>,
 }
 

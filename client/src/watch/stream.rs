@@ -110,6 +110,12 @@ impl Watch {
     }
 
     /// The next event; `None` behind the end of a watch with [`WatchOptions::once`].
+    ///
+    /// # Errors
+    ///
+    /// What ended the watch: without [`WatchOptions::reconnect`] the first failure, with it one
+    /// that does not heal by itself ([`Error::may_heal`]) or that lasts longer than
+    /// [`crate::Reconnect::give_up_after`].
     pub async fn next_event(&mut self) -> Result<Option<WatchEvent>, Error> {
         self.next().await.transpose()
     }
