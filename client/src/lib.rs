@@ -32,6 +32,7 @@
 
 mod agent;
 mod batch;
+mod clear;
 mod client;
 mod condition;
 mod connect;
@@ -62,6 +63,7 @@ pub use zerocopy;
 
 pub use crate::agent::Agent;
 pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
+pub use crate::clear::Cleared;
 pub use crate::client::{Client, Options};
 pub use crate::condition::{WrittenConditionError, parse_condition};
 pub use crate::connect::{ConnectError, ConnectProblem};

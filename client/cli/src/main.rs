@@ -48,7 +48,6 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Noun};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::say::say;
 
 fn main() -> ExitCode {
     complete::answer();
@@ -59,7 +58,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
-            report(&failure);
+            failure.tell();
             failure.exit.into()
         }
     }
@@ -83,16 +82,4 @@ fn usage(error: &clap::Error) -> ExitCode {
         say::plain(&format!("bpfgate: {}", text.strip_prefix("error: ").unwrap_or(&text)));
     }
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
-}
-
-fn report(failure: &Failure) {
-    if failure.is_broken_pipe() {
-        return;
-    }
-    say(&failure.message);
-    if let Some(log) = &failure.log {
-        for line in log.trim_end().lines() {
-            say::plain(&format!("{}\n", render::printable(line)));
-        }
-    }
 }

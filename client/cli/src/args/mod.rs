@@ -24,7 +24,8 @@ use crate::values::duration;
 pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
 pub(crate) use map::{
-    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, RestoreArgs, ShownArgs, UpdateArgs,
+    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, MapsArg, RestoreArgs, ShownArgs,
+    UpdateArgs,
 };
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use program::ProgramCommand;
