@@ -43,6 +43,7 @@ mod endpoint;
 mod entries;
 mod error;
 mod events;
+mod group;
 mod layout;
 mod links;
 mod maps;

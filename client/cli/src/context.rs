@@ -30,7 +30,7 @@ impl Context {
             load_timeout: defaults.load_timeout.max(timeout),
             ..defaults
         };
-        let client = Client::connect_with(cli.endpoint.clone(), options).await?;
+        let client = Client::connect_with(cli.endpoint()?, options).await?;
         Ok(Self { client, format: cli.output, colour: takes_colour() })
     }
 

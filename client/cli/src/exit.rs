@@ -3,8 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
-use bpfgate_client::{Code, ConnectProblem, Error};
+use bpfgate_client::{Code, ConnectProblem, Error, RpcError};
 
+use crate::field;
 use crate::render::printable;
 use crate::say::{plain, say};
 
@@ -59,6 +60,15 @@ impl Exit {
             Code::ResourceExhausted => Self::Limit,
             Code::Unimplemented => Self::Unsupported,
             Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => Self::Other,
+        }
+    }
+
+    /// By the cause, where one code stands for several.
+    fn of_refusal(error: &RpcError) -> Self {
+        match error.reason.as_deref() {
+            Some("HOST_LACKS") => Self::Unsupported,
+            Some("MISSING_PRIVILEGE" | "KERNEL_PERMISSION" | "READ_ONLY") => Self::Permission,
+            _ => Self::of_code(error.code),
         }
     }
 
@@ -129,10 +139,13 @@ impl From<Error> for Failure {
             | Error::TimedOut { .. }
             | Error::CutOff { .. } => Exit::NoAgent,
             Error::NotClearable { .. } => Exit::Unsupported,
-            Error::Rpc(error) => Exit::of_code(error.code),
+            Error::Rpc(error) => Exit::of_refusal(error),
             _ => Exit::Other,
         };
-        let mut message = error.to_string();
+        let mut message = match &error {
+            Error::Rpc(error) => field::refusal(error),
+            error => error.to_string(),
+        };
         // Where the text does not already say it.
         if let Error::Connect(connect) = &error
             && connect.problem == ConnectProblem::Other

@@ -12,7 +12,7 @@
 //! - [`describe`], [`human`]: types and numbers in words
 //! - [`restore`]: entries read back from what was printed
 //! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
-//! - [`exit`]: how it ends; [`mod@say`]: what people are told besides
+//! - [`exit`]: how it ends; [`field`]: refused fields as flags; [`mod@say`]: what people are told besides
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ mod describe;
 mod end;
 mod entries;
 mod exit;
+mod field;
 mod human;
 mod interrupt;
 mod live;

@@ -132,7 +132,7 @@ fn maps_are_frozen_and_pinned() {
     assert!(said.contains("one/two"), "{said}");
     for path in ["../out", "one/../two", "a.b", "/etc/x", "."] {
         let said = refusal(&agent, 6, &format!("map pin hits {path}"));
-        assert!(said.contains("path"), "{path}: {said}");
+        assert!(said.contains("PATH: "), "{path}: {said}");
     }
     quiet(&agent, "map unpin pin:one/two");
     assert!(!std::path::Path::new(&path).exists());
