@@ -3,7 +3,7 @@
 //! - [`args`]: the command line as types; [`values`], [`scalar`], [`target`]: what its flags take
 //! - [`context`]: the connection, and names made forgiving
 //! - [`commands`]: one file a noun; a command returns rows
-//! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entries`]: a map's
+//! - [`render`]: rows as a table, JSON or CSV; [`yaml`]: as YAML; [`cell`]: one field of a row; [`entries`]: a map's
 //!   entries, as they come
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself; [`spark`]:
 //!   small bars
@@ -40,6 +40,7 @@ mod spark;
 mod target;
 mod top;
 mod values;
+mod yaml;
 
 use std::process::ExitCode;
 

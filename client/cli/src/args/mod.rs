@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     // Not clap's `env`, which has every usage line name what the environment gives.
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) endpoint: Option<Endpoint>,
-    /// How to print; in JSON 64-bit numbers out of maps are strings
+    /// How to print; wide is a table with more columns; in JSON 64-bit numbers out of maps are strings
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     #[arg(value_name = "FORMAT", help_heading = "Global options")]
     pub(crate) output: Format,
@@ -49,6 +49,12 @@ pub(crate) struct Cli {
     #[arg(long, global = true, default_value = "10s", value_parser = duration)]
     #[arg(value_name = "DURATION", help_heading = "Global options")]
     pub(crate) timeout: Duration,
+    /// Leave out the line of headings in tables and CSV
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) no_headers: bool,
+    /// Times in tables in UTC, as other formats have them, not in the zone of this host or TZ
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) utc: bool,
     #[command(subcommand)]
     pub(crate) noun: Noun,
 }

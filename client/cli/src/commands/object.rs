@@ -64,6 +64,8 @@ fn list(objects: Vec<Object>) -> Sheet {
             left("maps"),
             left("labels"),
             left("loaded_at"),
+            left("sha256").wide(),
+            left("shared_maps").wide(),
         ],
         objects.into_iter().map(|object| {
             [
@@ -73,6 +75,8 @@ fn list(objects: Vec<Object>) -> Sheet {
                 Cell::List(object.maps.iter().map(|map| member(map)).collect()),
                 Cell::Labels(describe::labels(object.labels)),
                 Cell::Time(object.loaded_at),
+                Cell::Text(describe::hex(&object.sha256)),
+                Cell::Labels(describe::labels(object.shared_maps)),
             ]
         }),
     )
