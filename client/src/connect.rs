@@ -16,6 +16,7 @@ use tower::service_fn;
 use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::group;
 
 /// Bytes of one stream that the agent may send ahead of the reader. With HTTP/2's 64 KiB a dump
 /// spends its time waiting for window updates.
@@ -106,10 +107,12 @@ impl ConnectError {
             (ConnectProblem::NotASocket, _) => {
                 format!("no agent at {endpoint}: that file is no socket; check the path")
             }
-            (ConnectProblem::PermissionDenied, _) => format!(
-                "may not open {endpoint}: add yourself to the socket's group (`sudo usermod -aG \
-                 bpfgate USER`, then log in again) or run with sudo"
-            ),
+            (ConnectProblem::PermissionDenied, Endpoint::Unix(path)) => {
+                format!("may not open {endpoint}: {}", group::advice(path))
+            }
+            (ConnectProblem::PermissionDenied, Endpoint::Tcp { .. }) => {
+                format!("may not connect to {endpoint}: check any firewall on the way")
+            }
             (ConnectProblem::Refused, Endpoint::Unix(_)) => format!(
                 "no agent at {endpoint}: the socket is left over from one that is gone; {start}"
             ),

@@ -64,6 +64,16 @@ pub enum Error {
         /// The call.
         rpc: &'static str,
     },
+    /// The map's type has no way to be rid of its entries.
+    #[error("map {map} is a {map_type}, which cannot be cleared{instead}")]
+    NotClearable {
+        /// As it was asked for.
+        map: String,
+        /// As bpftool names it.
+        map_type: String,
+        /// What to do instead; may be empty.
+        instead: &'static str,
+    },
     /// The agent broke the API's contract.
     #[error("the agent's answer to {rpc} makes no sense: {what}")]
     Protocol {
@@ -96,7 +106,10 @@ impl Error {
             // An agent that starts makes its socket first and opens it to others then.
             Self::Connect(error) => error.problem != ConnectProblem::NotASocket,
             Self::Lost { .. } | Self::TimedOut { .. } | Self::CutOff { .. } => true,
-            Self::Endpoint(_) | Self::NotAnAgent { .. } | Self::Protocol { .. } => false,
+            Self::Endpoint(_)
+            | Self::NotAnAgent { .. }
+            | Self::NotClearable { .. }
+            | Self::Protocol { .. } => false,
             Self::Rpc(error) => match error.code {
                 Code::Unavailable
                 | Code::DeadlineExceeded

@@ -34,6 +34,7 @@
 
 mod agent;
 mod batch;
+mod clear;
 mod client;
 mod condition;
 mod connect;
@@ -44,6 +45,7 @@ mod endpoint;
 mod entries;
 mod error;
 mod events;
+mod group;
 mod layout;
 mod links;
 mod maps;
@@ -64,6 +66,7 @@ pub use zerocopy;
 
 pub use crate::agent::Agent;
 pub use crate::batch::{Deleted, EntryBatch, FoundValues, Keys};
+pub use crate::clear::Cleared;
 pub use crate::client::{Client, Options};
 pub use crate::condition::{WrittenConditionError, parse_condition};
 pub use crate::connect::{ConnectError, ConnectProblem};

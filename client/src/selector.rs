@@ -38,8 +38,10 @@ pub enum SelectorError {
 ///
 /// [`SelectorError`] says which part of the text makes no sense.
 pub fn parse_selector(text: &str) -> Result<CounterSelector, SelectorError> {
-    let number =
-        |rest: &str| rest.split(['{', ':']).next().is_some_and(|id| id.parse::<u32>().is_ok());
+    let number = |rest: &str| {
+        let id = rest.split(['{', ':']).next().unwrap_or_default();
+        !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
+    };
     // Its colon is none in front of fields.
     let prefix = ["id:", "pin:"].into_iter().find(|prefix| {
         let rest = text.strip_prefix(prefix);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 use serde_json::Value as Json;
 
-use crate::human;
+use crate::human::{self, Zone};
 
 /// One field of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,8 @@ pub(crate) enum Cell {
     Size(u64),
     Flag(bool),
     Time(Option<Timestamp>),
+    /// A time of today, or nearly so.
+    Clock(Timestamp),
     List(Vec<String>),
     Labels(BTreeMap<String, String>),
     /// Each in words, and as it is in JSON.
@@ -32,23 +34,30 @@ pub(crate) enum Cell {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) right: bool,
+    /// In tables only where all columns were asked for.
+    pub(crate) wide: bool,
     /// Of a table, when what comes may be longer than what was measured.
     pub(crate) min_width: usize,
 }
 
 /// A column of text.
 pub(crate) fn left(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: false, min_width: 0 }
+    Column { name: name.into(), right: false, wide: false, min_width: 0 }
 }
 
 /// A column of numbers.
 pub(crate) fn right(name: impl Into<String>) -> Column {
-    Column { name: name.into(), right: true, min_width: 0 }
+    Column { name: name.into(), right: true, wide: false, min_width: 0 }
 }
 
 impl Column {
     pub(crate) fn at_least(self, min_width: usize) -> Self {
         Self { min_width, ..self }
+    }
+
+    /// Not for tables, unless all columns were asked for.
+    pub(crate) fn wide(self) -> Self {
+        Self { wide: true, ..self }
     }
 
     /// For a table.
@@ -64,7 +73,7 @@ pub(crate) fn json(cell: Cell) -> Json {
         Cell::Text(text) => Json::String(text),
         Cell::Number(number) | Cell::Size(number) => Json::from(number),
         Cell::Flag(flag) => Json::Bool(flag),
-        Cell::Time(Some(time)) => Json::String(time.to_string()),
+        Cell::Time(Some(time)) | Cell::Clock(time) => Json::String(time.to_string()),
         Cell::List(items) => Json::from(items),
         Cell::Labels(labels) => labels.into_iter().collect(),
         Cell::Items(items) => items.into_iter().map(|(_, json)| json).collect(),
@@ -79,7 +88,7 @@ pub(crate) fn plain_text(cell: &Cell) -> String {
         Cell::Text(text) | Cell::Json(Json::String(text)) => text.clone(),
         Cell::Number(number) | Cell::Size(number) => number.to_string(),
         Cell::Flag(flag) => flag.to_string(),
-        Cell::Time(Some(time)) => time.to_string(),
+        Cell::Time(Some(time)) | Cell::Clock(time) => time.to_string(),
         Cell::List(items) => items.join(" "),
         Cell::Labels(labels) => join_labels(labels, " ", escaped),
         Cell::Items(items) => words(items).join("; "),
@@ -88,7 +97,7 @@ pub(crate) fn plain_text(cell: &Cell) -> String {
 }
 
 /// As it is in a table.
-pub(crate) fn table_text(cell: &Cell) -> String {
+pub(crate) fn table_text(cell: &Cell, zone: &Zone) -> String {
     match cell {
         Cell::Missing | Cell::Absent | Cell::Time(None) => "-".to_owned(),
         Cell::List(items) if items.is_empty() => "-".to_owned(),
@@ -96,7 +105,8 @@ pub(crate) fn table_text(cell: &Cell) -> String {
         Cell::Items(items) if items.is_empty() => "-".to_owned(),
         Cell::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Cell::Size(bytes) => human::bytes(*bytes),
-        Cell::Time(Some(time)) => human::time(time),
+        Cell::Time(Some(time)) => zone.time(time),
+        Cell::Clock(time) => zone.clock(time),
         Cell::List(items) => printable(&items.join(", ")),
         Cell::Labels(labels) => printable(&join_labels(labels, ", ", str::to_owned)),
         Cell::Text(_) | Cell::Number(_) | Cell::Items(_) | Cell::Json(_) => {

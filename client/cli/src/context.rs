@@ -9,7 +9,8 @@ use bpfgate_client::{Client, Code, Error, Layout, MapFilter, Options, v1};
 
 use crate::args::Cli;
 use crate::exit::{Exit, Failure};
-use crate::render::{Column, Format, Printer, Sheet};
+use crate::human::Zone;
+use crate::render::{Column, Format, Output, Printer, Sheet};
 use crate::shown::{self, Resolve};
 
 pub(crate) struct Context {
@@ -17,6 +18,10 @@ pub(crate) struct Context {
     pub(crate) format: Format,
     /// Whether standard output takes colours.
     pub(crate) colour: bool,
+    /// Of people's times.
+    pub(crate) zone: Zone,
+    /// Whether tables and CSV have headings.
+    headings: bool,
 }
 
 impl Context {
@@ -30,13 +35,15 @@ impl Context {
             load_timeout: defaults.load_timeout.max(timeout),
             ..defaults
         };
-        let client = Client::connect_with(cli.endpoint.clone(), options).await?;
-        Ok(Self { client, format: cli.output, colour: takes_colour() })
+        let client = Client::connect_with(cli.endpoint()?, options).await?;
+        let zone = if cli.utc { Zone::utc() } else { Zone::local() };
+        let (format, colour, headings) = (cli.output, takes_colour(), !cli.no_headers);
+        Ok(Self { client, format, colour, zone, headings })
     }
 
     /// Prints what a command returned.
     pub(crate) fn print(&self, sheet: Sheet) -> Result<(), Failure> {
-        Ok(sheet.print(stdout(), self.format, self.heading())?)
+        Ok(sheet.print(stdout(), self.output())?)
     }
 
     /// What bpftool prints where there is nothing to print. Other formats print nothing.
@@ -49,11 +56,16 @@ impl Context {
 
     /// For rows that come one after another.
     pub(crate) fn printer(&self, columns: Vec<Column>) -> Printer<BufWriter<StdoutLock<'static>>> {
-        Printer::new(stdout(), self.format, self.heading(), columns)
+        Printer::new(stdout(), self.output(), columns)
     }
 
-    fn heading(&self) -> Style {
-        if self.colour { Style::new().bold() } else { Style::new() }
+    fn output(&self) -> Output {
+        Output {
+            format: self.format,
+            heading: if self.colour { Style::new().bold() } else { Style::new() },
+            headings: self.headings,
+            zone: self.zone.clone(),
+        }
     }
 
     /// A map and how to read it.

@@ -3,7 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
-use bpfgate_client::{Code, ConnectProblem, Error};
+use bpfgate_client::{Code, ConnectProblem, Error, RpcError};
+
+use crate::field;
+use crate::render::printable;
+use crate::say::{plain, say};
 
 /// The exit code. Scripts rely on these: a number is never given another meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,15 @@ impl Exit {
         }
     }
 
+    /// By the cause, where one code stands for several.
+    fn of_refusal(error: &RpcError) -> Self {
+        match error.reason.as_deref() {
+            Some("HOST_LACKS") => Self::Unsupported,
+            Some("MISSING_PRIVILEGE" | "KERNEL_PERMISSION" | "READ_ONLY") => Self::Permission,
+            _ => Self::of_code(error.code),
+        }
+    }
+
     fn of_io(kind: io::ErrorKind) -> Self {
         match kind {
             io::ErrorKind::NotFound => Self::NotFound,
@@ -96,9 +109,20 @@ impl Failure {
         self
     }
 
-    /// Whoever read the output has gone: nothing to say, and nothing wrong.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.exit == Exit::Success
+    /// One that was told already.
+    pub(crate) fn told(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+
+    /// Says why, unless that was told, or whoever read the output has gone.
+    pub(crate) fn tell(&self) {
+        if self.message.is_empty() {
+            return;
+        }
+        say(&self.message);
+        for line in self.log.iter().flat_map(|log| log.trim_end().lines()) {
+            plain(&format!("{}\n", printable(line)));
+        }
     }
 }
 
@@ -114,10 +138,14 @@ impl From<Error> for Failure {
             | Error::Lost { .. }
             | Error::TimedOut { .. }
             | Error::CutOff { .. } => Exit::NoAgent,
-            Error::Rpc(error) => Exit::of_code(error.code),
+            Error::NotClearable { .. } => Exit::Unsupported,
+            Error::Rpc(error) => Exit::of_refusal(error),
             _ => Exit::Other,
         };
-        let mut message = error.to_string();
+        let mut message = match &error {
+            Error::Rpc(error) => field::refusal(error),
+            error => error.to_string(),
+        };
         // Where the text does not already say it.
         if let Error::Connect(connect) = &error
             && connect.problem == ConnectProblem::Other
@@ -136,7 +164,7 @@ impl From<Error> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::new(Exit::Success, "");
+            return Self::told(Exit::Success);
         }
         Self::new(Exit::Other, format!("could not write the output: {error}"))
     }
@@ -180,7 +208,8 @@ mod tests {
         );
         assert_eq!(Exit::of_code(Code::OutOfRange), Exit::BadValue);
         assert_eq!(Exit::of_code(Code::ResourceExhausted), Exit::Limit);
-        assert!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_broken_pipe());
+        let left = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((left.exit, left.message.as_str()), (Exit::Success, ""));
         assert_eq!(Failure::from(io::Error::other("x")).exit, Exit::Other);
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers, sizes, times and widths for people.
 
+use jiff::tz::TimeZone;
 use prost_types::Timestamp;
 
 /// Columns of a terminal that the text takes, near enough: wide and combining characters are
@@ -60,17 +61,42 @@ pub(crate) fn rate(per_second: f64, unit: &str) -> String {
     format!("{sign}{scaled:.decimals$}{space}{suffix}/s")
 }
 
-/// `2026-01-31 12:00:00` in UTC.
-pub(crate) fn time(time: &Timestamp) -> String {
-    let whole = Timestamp { seconds: time.seconds, nanos: 0 };
-    whole.to_string().replacen('T', " ", 1).trim_end_matches('Z').to_owned()
+/// `12.3%`; what is not quite nothing does not look like it.
+pub(crate) fn percent(percent: f64) -> String {
+    if percent > 0.0 && percent < 0.05 { "<0.1%".to_owned() } else { format!("{percent:.1}%") }
 }
 
-/// `12:00:00.250` in UTC.
-pub(crate) fn clock(time: &Timestamp) -> String {
-    let text = self::time(time);
-    let clock = text.split_once(' ').map_or(text.as_str(), |(_, clock)| clock);
-    format!("{clock}.{:03}", time.nanos / 1_000_000)
+/// Where people's times are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Zone(TimeZone);
+
+impl Zone {
+    pub(crate) fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// The host's, or what `TZ` says.
+    pub(crate) fn local() -> Self {
+        Self(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    }
+
+    /// `2026-01-31 13:00:00 CET`.
+    pub(crate) fn time(&self, time: &Timestamp) -> String {
+        self.write(time, "%Y-%m-%d %H:%M:%S %Z")
+    }
+
+    /// `13:00:00.250 CET`.
+    pub(crate) fn clock(&self, time: &Timestamp) -> String {
+        self.write(time, "%H:%M:%S.%3f %Z")
+    }
+
+    fn write(&self, time: &Timestamp, form: &str) -> String {
+        let Ok(at) = jiff::Timestamp::new(time.seconds, time.nanos) else {
+            // Beyond the year 9999.
+            return time.to_string();
+        };
+        at.to_zoned_datetime(self.0.clone()).strftime(form).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -98,12 +124,17 @@ mod tests {
         assert_eq!(rate(1_234_567.0, "By"), "1.2 MB/s");
         assert_eq!(rate(999_999.0, ""), "1.0 M/s");
         assert_eq!(rate(-5.0, "By"), "-5 B/s");
+        assert_eq!([0.0, 0.001, 12.34, 250.0].map(percent), ["0.0%", "<0.1%", "12.3%", "250.0%"]);
     }
 
     #[test]
-    fn times_are_utc() {
+    fn times_say_their_zone() {
         let at = Timestamp { seconds: 1_769_860_800, nanos: 250_400_000 };
-        assert_eq!(time(&at), "2026-01-31 12:00:00");
-        assert_eq!(clock(&at), "12:00:00.250");
+        assert_eq!(Zone::utc().time(&at), "2026-01-31 12:00:00 UTC");
+        assert_eq!(Zone::utc().clock(&at), "12:00:00.250 UTC");
+        let rule = Zone(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        assert_eq!(rule.time(&at), "2026-01-31 13:00:00 CET");
+        let far = Timestamp { seconds: i64::MAX, nanos: 0 };
+        assert!(!Zone::utc().time(&far).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 //! - [`args`]: the command line as types; [`values`], [`scalar`], [`target`]: what its flags take
 //! - [`context`]: the connection, and names made forgiving
 //! - [`commands`]: one file a noun; a command returns rows
-//! - [`render`]: rows as a table, JSON or CSV; [`cell`]: one field of a row; [`entries`]: a map's
+//! - [`render`]: rows as a table, JSON or CSV; [`yaml`]: as YAML; [`cell`]: one field of a row; [`entries`]: a map's
 //!   entries, as they come
 //! - [`board`]: counters over time; [`live`]: these as a table that redraws itself; [`spark`]:
 //!   small bars
@@ -12,7 +12,7 @@
 //! - [`describe`], [`human`]: types and numbers in words
 //! - [`restore`]: entries read back from what was printed
 //! - [`progress`], [`interrupt`]: for what takes long; [`end`]: what ends a watch
-//! - [`exit`]: how it ends; [`mod@say`]: what people are told besides
+//! - [`exit`]: how it ends; [`field`]: refused fields as flags; [`mod@say`]: what people are told besides
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ mod describe;
 mod end;
 mod entries;
 mod exit;
+mod field;
 mod human;
 mod interrupt;
 mod live;
@@ -39,6 +40,7 @@ mod spark;
 mod target;
 mod top;
 mod values;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -48,7 +50,6 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Noun};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::say::say;
 
 fn main() -> ExitCode {
     complete::answer();
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
-            report(&failure);
+            failure.tell();
             failure.exit.into()
         }
     }
@@ -83,16 +84,4 @@ fn usage(error: &clap::Error) -> ExitCode {
         say::plain(&format!("bpfgate: {}", text.strip_prefix("error: ").unwrap_or(&text)));
     }
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
-}
-
-fn report(failure: &Failure) {
-    if failure.is_broken_pipe() {
-        return;
-    }
-    say(&failure.message);
-    if let Some(log) = &failure.log {
-        for line in log.trim_end().lines() {
-            say::plain(&format!("{}\n", render::printable(line)));
-        }
-    }
 }

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use serde_json::Value as Json;
 
 use crate::cell::{json, plain_text, table_text, words};
-use crate::human;
+use crate::human::{self, Zone};
+use crate::yaml;
 
 pub(crate) use crate::cell::{Cell, Column, left, printable, right};
 
@@ -20,14 +21,36 @@ const GAP: &str = "  ";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,
+    // A table with more columns.
+    Wide,
     // One document.
     Json,
     // An object a line.
     Jsonl,
     // With a header line.
     Csv,
+    Yaml,
     // As `bpftool --json` prints maps and their entries.
     Bpftool,
+}
+
+impl Format {
+    /// For people.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
+/// How to print.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    /// What headings look like.
+    pub(crate) heading: Style,
+    /// Whether tables and CSV have them.
+    pub(crate) headings: bool,
+    /// Of the times in tables.
+    pub(crate) zone: Zone,
 }
 
 /// What a command returns.
@@ -76,12 +99,12 @@ impl Sheet {
     }
 
     /// Writes it out.
-    pub(crate) fn print(self, out: impl Write, format: Format, heading: Style) -> io::Result<()> {
+    pub(crate) fn print(self, out: impl Write, output: Output) -> io::Result<()> {
         let Self { columns, rows, shape } = self;
-        if shape == Shape::Properties && format == Format::Table {
-            return print_properties(out, heading, &columns, &rows);
+        if shape == Shape::Properties && output.format.is_table() {
+            return print_properties(out, &output, &columns, &rows);
         }
-        let mut printer = Printer::new(out, format, heading, columns);
+        let mut printer = Printer::new(out, output, columns);
         printer.unwrapped = shape != Shape::Many;
         for row in rows {
             printer.row(row)?;
@@ -93,7 +116,7 @@ impl Sheet {
 /// `NAME  value`, a list's items under each other.
 fn print_properties(
     mut out: impl Write,
-    heading: Style,
+    Output { heading, zone, .. }: &Output,
     columns: &[Column],
     rows: &[Vec<Cell>],
 ) -> io::Result<()> {
@@ -104,7 +127,7 @@ fn print_properties(
             Cell::Items(items) if !items.is_empty() => {
                 words(items).iter().map(|words| printable(words)).collect()
             }
-            other => vec![table_text(other)],
+            other => vec![table_text(other, zone)],
         };
         let mut title = column.title();
         for line in lines {
@@ -118,9 +141,10 @@ fn print_properties(
 /// Prints rows as they come.
 pub(crate) struct Printer<W: Write> {
     out: W,
-    format: Format,
-    heading: Style,
+    output: Output,
     columns: Vec<Column>,
+    /// Those of a table, with their places among all.
+    shown: Vec<(usize, Column)>,
     /// Rows that wait for the table's widths; empty once these are known.
     held: Vec<Vec<Cell>>,
     widths: Option<Vec<usize>>,
@@ -130,9 +154,18 @@ pub(crate) struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
-    pub(crate) fn new(out: W, format: Format, heading: Style, columns: Vec<Column>) -> Self {
+    pub(crate) fn new(out: W, output: Output, columns: Vec<Column>) -> Self {
         let (held, widths) = (Vec::new(), None);
-        Self { out, format, heading, columns, held, widths, rows: 0, unwrapped: false }
+        let all = output.format == Format::Wide;
+        let shown = columns.iter().cloned().enumerate();
+        let shown = shown.filter(|(_, column)| all || !column.wide).collect();
+        Self { out, output, columns, shown, held, widths, rows: 0, unwrapped: false }
+    }
+
+    /// One row, which is then no list.
+    pub(crate) fn single(mut self) -> Self {
+        self.unwrapped = true;
+        self
     }
 
     /// As many cells as there are columns.
@@ -140,11 +173,12 @@ impl<W: Write> Printer<W> {
         debug_assert_eq!(cells.len(), self.columns.len());
         let first = self.rows == 0;
         self.rows += 1;
-        match self.format {
-            Format::Table => {
+        match self.output.format {
+            Format::Table | Format::Wide => {
                 if let Some(widths) = &self.widths {
-                    let texts = cells.iter().map(table_text).collect::<Vec<_>>();
-                    return write_line(&mut self.out, &self.columns, widths, &texts);
+                    let text = |cell| table_text(cell, &self.output.zone);
+                    let texts = cells.iter().map(text).collect::<Vec<_>>();
+                    return write_line(&mut self.out, &self.shown, widths, &texts);
                 }
                 self.held.push(cells);
                 if self.held.len() == MEASURED_ROWS {
@@ -160,6 +194,17 @@ impl<W: Write> Printer<W> {
                 write_object(&mut self.out, &self.columns, cells)?;
                 self.out.write_all(b"\n")
             }
+            Format::Yaml => {
+                let columns = self.columns.iter().map(|column| column.name.as_str());
+                let cells: Vec<_> = columns
+                    .zip(cells)
+                    .filter(|(_, cell)| *cell != Cell::Absent)
+                    .map(|(name, cell)| (name, json(cell)))
+                    .collect();
+                let members = cells.iter().map(|(name, json)| (*name, json));
+                let (lead, indent) = if self.unwrapped { ("", 0) } else { ("- ", 2) };
+                yaml::members(&mut self.out, members, lead, indent)
+            }
             Format::Csv => {
                 if first {
                     self.csv_header()?;
@@ -171,7 +216,7 @@ impl<W: Write> Printer<W> {
 
     /// What stands before an item of a JSON list.
     fn open(&mut self, first: bool) -> io::Result<()> {
-        let lines = self.format == Format::Json;
+        let lines = self.output.format == Format::Json;
         let open = match (first, self.unwrapped) {
             (_, true) => "",
             (true, false) if lines => "[\n",
@@ -184,7 +229,7 @@ impl<W: Write> Printer<W> {
 
     /// Shows everything so far.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if self.widths.is_none() && self.format == Format::Table {
+        if self.widths.is_none() && self.output.format.is_table() {
             self.settle()?;
         }
         self.out.flush()
@@ -192,47 +237,55 @@ impl<W: Write> Printer<W> {
 
     /// The closing bracket, or the heading of nothing.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        match self.format {
+        match self.output.format {
             Format::Json | Format::Bpftool if self.unwrapped => self.out.write_all(b"\n")?,
-            Format::Json | Format::Bpftool if self.rows == 0 => self.out.write_all(b"[]\n")?,
+            Format::Json | Format::Bpftool | Format::Yaml if self.rows == 0 => {
+                self.out.write_all(b"[]\n")?;
+            }
             Format::Bpftool => self.out.write_all(b"]\n")?,
             Format::Json => self.out.write_all(b"\n]\n")?,
             Format::Csv if self.rows == 0 => self.csv_header()?,
-            Format::Table | Format::Jsonl | Format::Csv => {}
+            Format::Table | Format::Wide | Format::Jsonl | Format::Csv | Format::Yaml => {}
         }
         self.flush()
     }
 
     /// Fixes the table's widths by the rows at hand and prints these.
     fn settle(&mut self) -> io::Result<()> {
+        let Output { heading, headings, ref zone, .. } = self.output;
         let titles: Vec<_> = self.columns.iter().map(Column::title).collect();
         let held = std::mem::take(&mut self.held);
-        let lines: Vec<Vec<String>> =
-            held.iter().map(|row| row.iter().map(table_text).collect()).collect();
+        let line = |row: &Vec<Cell>| row.iter().map(|cell| table_text(cell, zone)).collect();
+        let lines: Vec<Vec<String>> = held.iter().map(line).collect();
         let width = |at: usize| {
             let cells = lines.iter().map(|line| human::width(&line[at]));
-            cells.chain([titles[at].len(), self.columns[at].min_width]).max().unwrap_or(0)
+            let title = if headings { titles[at].len() } else { 0 };
+            cells.chain([title, self.columns[at].min_width]).max().unwrap_or(0)
         };
         let widths: Vec<_> = (0..self.columns.len()).map(width).collect();
-        let heading = self.heading;
-        write!(self.out, "{heading}")?;
-        write_cells(&mut self.out, &self.columns, &widths, &titles)?;
-        writeln!(self.out, "{heading:#}")?;
+        if headings {
+            write!(self.out, "{heading}")?;
+            write_cells(&mut self.out, &self.shown, &widths, &titles)?;
+            writeln!(self.out, "{heading:#}")?;
+        }
         for line in &lines {
-            write_line(&mut self.out, &self.columns, &widths, line)?;
+            write_line(&mut self.out, &self.shown, &widths, line)?;
         }
         self.widths = Some(widths);
         Ok(())
     }
 
     fn csv_header(&mut self) -> io::Result<()> {
+        if !self.output.headings {
+            return Ok(());
+        }
         write_csv(&mut self.out, self.columns.iter().map(|column| column.name.clone()))
     }
 }
 
 fn write_line(
     out: &mut impl Write,
-    columns: &[Column],
+    columns: &[(usize, Column)],
     widths: &[usize],
     texts: &[String],
 ) -> io::Result<()> {
@@ -242,12 +295,13 @@ fn write_line(
 
 fn write_cells(
     out: &mut impl Write,
-    columns: &[Column],
+    columns: &[(usize, Column)],
     widths: &[usize],
     texts: &[String],
 ) -> io::Result<()> {
     let last = columns.len().saturating_sub(1);
-    for (at, ((column, &width), text)) in columns.iter().zip(widths).zip(texts).enumerate() {
+    for (at, (place, column)) in columns.iter().enumerate() {
+        let (width, text) = (widths[*place], &texts[*place]);
         let pad = width.saturating_sub(human::width(text));
         match (column.right, at == last) {
             (true, _) => write!(out, "{:pad$}{text}", "")?,
@@ -289,73 +343,4 @@ fn write_csv(out: &mut impl Write, fields: impl Iterator<Item = String>) -> io::
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn print(sheet: Sheet, format: Format) -> String {
-        let mut out = Vec::new();
-        sheet.print(&mut out, format, Style::new()).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    fn two() -> Sheet {
-        let row = |name: &str, size| [Cell::Text(name.into()), Cell::Number(size), Cell::Missing];
-        Sheet::many(
-            [left("map_name"), right("size"), left("x")],
-            [row("a,\"b\"", 7), row("c", 100)],
-        )
-    }
-
-    #[test]
-    fn a_table_has_aligned_columns_and_no_trailing_blanks() {
-        assert_eq!(
-            print(two(), Format::Table),
-            "MAP NAME  SIZE  X\na,\"b\"        7  -\nc          100  -\n"
-        );
-    }
-
-    #[test]
-    fn json_is_one_document_and_jsonl_one_a_line() {
-        let json: Json = serde_json::from_str(&print(two(), Format::Json)).unwrap();
-        assert_eq!(json[1]["size"], 100);
-        assert_eq!(json[0]["x"], Json::Null);
-        let lines = print(two(), Format::Jsonl);
-        assert_eq!(lines.lines().count(), 2);
-        assert!(lines.lines().all(|line| serde_json::from_str::<Json>(line).is_ok()));
-    }
-
-    #[test]
-    fn csv_quotes_what_needs_it() {
-        assert_eq!(print(two(), Format::Csv), "map_name,size,x\n\"a,\"\"b\"\"\",7,\nc,100,\n");
-    }
-
-    #[test]
-    fn nothing_is_still_a_document() {
-        let none = || Sheet::many([left("a"), left("b")], []);
-        assert_eq!(print(none(), Format::Table), "A  B\n");
-        assert_eq!(print(none(), Format::Json), "[]\n");
-        assert_eq!(print(none(), Format::Jsonl), "");
-        assert_eq!(print(none(), Format::Csv), "a,b\n");
-    }
-
-    #[test]
-    fn one_thing_is_a_list_of_properties_or_one_object() {
-        let one = || {
-            Sheet::one([
-                ("name", Cell::Text("m".into())),
-                ("maps", Cell::List(vec!["a".into(), "b".into()])),
-            ])
-        };
-        assert_eq!(print(one(), Format::Table), "NAME  m\nMAPS  a\n      b\n");
-        let json: Json = serde_json::from_str(&print(one(), Format::Json)).unwrap();
-        assert_eq!(json["maps"][1], "b");
-    }
-
-    #[test]
-    fn more_rows_than_are_measured_are_all_printed() {
-        let rows = (0..2500_u64).map(|n| [Cell::Number(n)]);
-        let text = print(Sheet::many([right("n")], rows), Format::Table);
-        assert_eq!(text.lines().count(), 2501);
-        assert!(text.ends_with("2499\n"));
-    }
-}
+mod tests;

@@ -177,8 +177,8 @@ pub(super) fn candidates<'a>(
     some_of(names.clone()) + &nearest(written, names)
 }
 
-/// " (did you mean …?)"
-fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// " (did you mean …?)", or nothing.
+pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> String {
     /// An error must not take longer than what it is about.
     const TRIED: usize = 1000;
     const LONGEST: usize = 64;

@@ -47,7 +47,7 @@ pub use address::parse_prefix;
 pub use bounds::Bounds;
 pub use condition::{Comparison, Condition, ConditionError, Network};
 pub use encoded::{EncodedValue, MalformedValue};
-pub use error::{EncodeError, LengthError, PlanError, WrongLength};
+pub use error::{EncodeError, LengthError, PlanError, WrongLength, nearest};
 pub use leaf::Leaf;
 pub use matching::{Matcher, Numbers};
 pub use pb::{json_to_value, value_to_json};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya_obj::generated::bpf_attach_type as attach;
 
-use super::host::{cgroup, ifindex};
+use super::host::{cgroup, ifindex, kernel_is_before};
 use super::target::check_type;
 use super::{Error, Rate, Target, XdpMode, uprobe};
 use crate::elf::{Direction, ProgramKind};
@@ -39,7 +39,7 @@ pub fn attach(
     target: &Target,
 ) -> Result<Attachment, Error> {
     check_type(kind, target)?;
-    let failed = |source| Error::Attach { target: target.describe(), source };
+    let failed = |source| refused(target, source);
     let link = |to, attach_type: u32, flags| {
         sys::link_create(program, to, attach_type, flags).map_err(failed)
     };
@@ -92,6 +92,42 @@ pub fn attach(
         }
     };
     with_id(fd, None, target)
+}
+
+/// The kernel's number, which says the same of many things, as what it means there.
+fn refused(target: &Target, source: io::Error) -> Error {
+    let occupied = |by: String| Error::Occupied { target: target.describe(), by };
+    match (target, source.raw_os_error()) {
+        (Target::Xdp { interface, .. }, Some(libc::EBUSY)) => occupied(format!(
+            "{interface} has an XDP program already and takes one at a time; `bpfgate link list` \
+             and `ip link show {interface}` tell whose: detach it first"
+        )),
+        (Target::Xdp { interface, .. }, Some(libc::EEXIST)) => occupied(format!(
+            "{interface} has an XDP program in another mode (native, generic) already; \
+             `bpfgate link list` and `ip link show {interface}` tell whose: detach it first"
+        )),
+        (Target::Xdp { interface, mode: XdpMode::Offload }, Some(libc::EOPNOTSUPP)) => {
+            Error::Incapable(format!(
+                "could not attach to xdp on {interface}: the card runs no programs (offload)"
+            ))
+        }
+        (Target::Xdp { interface, mode: XdpMode::Native }, Some(libc::EOPNOTSUPP)) => {
+            Error::Incapable(format!(
+                "could not attach to xdp on {interface}: its driver has no native mode, take the \
+                 generic one"
+            ))
+        }
+        (Target::Tcx { .. }, Some(libc::EEXIST)) => {
+            occupied("this program is attached there already; `bpfgate link list` shows it".into())
+        }
+        (Target::Tcx { .. }, Some(libc::EINVAL)) if kernel_is_before((6, 6)) => {
+            Error::Incapable("this kernel has no tcx, which came with Linux 6.6".into())
+        }
+        (Target::Cgroup { path }, Some(libc::EPERM)) => occupied(format!(
+            "a program above {path} leaves no room for others below, or the agent may not"
+        )),
+        _ => Error::Attach { target: target.describe(), source },
+    }
 }
 
 fn with_id(link: OwnedFd, event: Option<OwnedFd>, target: &Target) -> Result<Attachment, Error> {

@@ -36,6 +36,18 @@ fn any_socket() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
+/// Whether the running kernel is older than that version of Linux.
+pub fn kernel_is_before(version: (u32, u32)) -> bool {
+    let uname = rustix::system::uname();
+    release(&uname.release().to_string_lossy()).is_some_and(|running| running < version)
+}
+
+/// `6.1.0-13-amd64`.
+fn release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// A directory of the cgroup file system.
 pub fn cgroup(path: &str) -> Result<OwnedFd, Error> {
     const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
@@ -84,5 +96,18 @@ pub fn file(path: &str) -> Result<OwnedFd, Error> {
         Ok(fd) => Ok(fd),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(Error::NoTarget { what, name: name() }),
         Err(error) => Err(Error::Open { what, name: name(), source: io::Error::from(error) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_have_an_order() {
+        assert_eq!(release("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(release("5.10"), Some((5, 10)));
+        assert_eq!(release("odd"), None);
+        assert!(!kernel_is_before((2, 6)) && kernel_is_before((1000, 0)));
     }
 }

@@ -25,7 +25,7 @@ use std::io;
 pub use attach::{Attachment, attach};
 pub use create::{MapRequest, OwnBtf, create_described, create_map};
 pub use holders::{Holder, Holders, holders};
-pub use host::{cgroup, file, ifindex, ifname, process};
+pub use host::{cgroup, file, ifindex, ifname, kernel_is_before, process};
 pub use inventory::{HostMap, HostPins, HostProgram, maps, pins, program, programs};
 pub use load::{Loaded, LoadedProgram, PROGRAM_TYPES, load, map_request, program_type_name};
 pub use open::{btf_of, map_exists, open_id, open_pin};
@@ -170,12 +170,23 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Somebody else is where the program was to be attached.
+    #[error("could not attach to {target}: {by}")]
+    Occupied {
+        /// What was asked for.
+        target: String,
+        /// What is there, and what to do.
+        by: String,
+    },
     /// The kernel does not count programs' runs.
     #[error("could not turn the kernel's statistics of programs on")]
     EnableStats(#[source] io::Error),
     /// Nobody waits for it any more.
     #[error("the load was given up")]
     GivenUp,
+    /// The kernel is too old, or the hardware cannot.
+    #[error("{0}")]
+    Incapable(String),
     /// The host lacks something that the act needs.
     #[error("{0}")]
     Host(String),

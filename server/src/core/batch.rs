@@ -187,6 +187,10 @@ impl Writer {
         let map = &self.map;
         let (key_len, value_len) = (map.sys().key_len(), map.sys().value_len());
         let count = entries.len().min(SLICE_MAX).min((SLICE_BYTES / value_len.max(1)).max(1));
+        // The kernel refuses no entries too, where it refuses any: that is about no key of ours.
+        if count == 0 {
+            return Ok(());
+        }
         let keys = entries.keys.bytes.slice(..count * key_len);
         let values = &values[..count * stride];
         let spread;
@@ -269,6 +273,10 @@ impl Remover {
         let map = &self.map;
         let key_len = map.sys().key_len();
         let count = (self.keys.len() - self.at).min(SLICE_MAX);
+        // The kernel refuses no keys too, where it refuses any: that is about no key of ours.
+        if count == 0 {
+            return Ok(true);
+        }
         let keys = &self.keys.bytes[self.at * key_len..][..count * key_len];
         let Sliced { done, refused } = if map.capabilities().batch_delete {
             retrying_batch(count, |done| map.sys().delete_batch(&keys[done * key_len..]))

@@ -34,7 +34,7 @@ pub(super) fn make(
             let problem = "is more than BTF can say, which this map cannot do without".into();
             return Err(Error::Invalid { field: "layout", problem });
         }
-        return Ok(broker::create_map(request, None)?);
+        return broker::create_map(request, None).map_err(|error| unknown_type(request, error));
     };
     charge.grow(|| format!("the BTF of map {}", request.name), btf_bytes(btf.blob.len()))?;
     broker::create_described(request, &btf).map_err(|error| {
@@ -55,8 +55,33 @@ pub(super) fn make(
             ))
             .into();
         }
-        error.into()
+        unknown_type(request, error)
     })
+}
+
+/// A kernel older than a type says EINVAL to it, as to everything else.
+fn unknown_type(request: &MapRequest, error: broker::Error) -> Error {
+    const SINCE: [(types, (u32, u32)); 5] = [
+        (types::BPF_MAP_TYPE_RINGBUF, (5, 8)),
+        (types::BPF_MAP_TYPE_BLOOM_FILTER, (5, 16)),
+        (types::BPF_MAP_TYPE_USER_RINGBUF, (6, 1)),
+        (types::BPF_MAP_TYPE_CGRP_STORAGE, (6, 2)),
+        (types::BPF_MAP_TYPE_ARENA, (6, 9)),
+    ];
+    let since = SINCE.iter().find(|(kind, _)| *kind as u32 == request.map_type);
+    match (&error, since) {
+        (broker::Error::CreateMap { source, .. }, Some(&(_, since @ (major, minor))))
+            if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::E2BIG))
+                && broker::kernel_is_before(since) =>
+        {
+            let map_type = type_name(request.map_type);
+            let lacks = format!(
+                "this kernel has no maps of type {map_type}, which came with Linux {major}.{minor}"
+            );
+            broker::Error::Incapable(lacks).into()
+        }
+        _ => error.into(),
+    }
 }
 
 /// The types of key and value; what the layout leaves out is plain. `None` if there is nothing to

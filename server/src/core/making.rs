@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use bpfgate_ebpf::{Builtin, KeyName};
 use bpfgate_proto::name::{MapName, MapRef, ObjectName, ProgramName};
+use bpfgate_proto::value::nearest;
 use bytes::Bytes;
 
 use super::footprint::{btf_bytes, note_bytes, object_bytes, program_bytes};
@@ -280,7 +281,8 @@ fn check_counters(
 
 fn unknown_member(field: &'static str, member: &str, plan: &ObjectPlan) -> Error {
     let names: Vec<_> = plan.maps.iter().map(|map| map.name.as_str()).collect();
-    let problem = format!("the object has no map {member:?}; it has {}", names.join(", "));
+    let near = nearest(member, names.iter().copied());
+    let problem = format!("the object has no map {member:?}; it has {}{near}", names.join(", "));
     Error::Invalid { field, problem }
 }
 

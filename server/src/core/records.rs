@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aya_obj::generated::bpf_map_type as types;
-use bpfgate_proto::value::{Kind, Type};
+use bpfgate_proto::value::{Kind, Type, nearest};
 use bytes::Bytes;
 
 use super::kernel_memory::KernelCharge;
@@ -145,10 +145,11 @@ impl Map {
         };
         btf::named_type(blob, name).map(with_clock).ok_or_else(|| {
             let known = btf::record_names(blob);
+            let near = nearest(name, known.iter().map(String::as_str));
             let known = if known.is_empty() { "no structs".to_owned() } else { known.join(", ") };
             let name: String = name.chars().take(80).collect();
             invalid(format!(
-                "the object of map {} has no type {name:?}; it has {known}",
+                "the object of map {} has no type {name:?}; it has {known}{near}",
                 self.text()
             ))
         })

@@ -201,7 +201,13 @@ fn every_feature() -> BtfFeatures {
 }
 
 fn invalid(error: &dyn std::error::Error) -> ElfError {
-    Malformed(chain(error)).into()
+    let text = chain(error);
+    // What the section `.maps` says is BTF alone.
+    if text.contains("no BTF parsed") {
+        let text = "its maps are described by BTF, and it has none: compile with -g";
+        return Malformed::new(text).into();
+    }
+    Malformed(text).into()
 }
 
 /// The error with its causes: only text crosses the pipe.

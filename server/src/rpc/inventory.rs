@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bpfgate_proto::v1 as pb;
+use bpfgate_proto::value::nearest;
 use tonic::Status;
 
 use super::convert::timestamp;
@@ -47,8 +48,9 @@ pub(super) async fn programs(
     if let Some(unknown) = types.iter().find(|kind| !PROGRAM_TYPES.contains(&kind.as_str())) {
         let unknown: String = unknown.chars().take(80).collect();
         let problem = format!(
-            "{unknown:?} is no type of program; there are {}",
-            PROGRAM_TYPES[1..].join(", ")
+            "{unknown:?} is no type of program; there are {}{}",
+            PROGRAM_TYPES[1..].join(", "),
+            nearest(&unknown, PROGRAM_TYPES[1..].iter().copied())
         );
         return Err(invalid("types", problem));
     }

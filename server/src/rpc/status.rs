@@ -6,8 +6,10 @@
 
 mod kernel;
 mod limits;
+mod words;
 
 use std::collections::HashMap;
+use std::io;
 
 use bpfgate_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
@@ -18,6 +20,9 @@ use self::limits::{call_shape, late, memory_shape, room_shape, seat_shape, too_l
 use crate::core::Error;
 use crate::ledger::Exhausted;
 use crate::watch::WatchError;
+
+/// The kernel refused the agent, which lacks a capability.
+const MISSING_PRIVILEGE: &str = "MISSING_PRIVILEGE";
 
 /// Trailers are headers, and clients take 8 KiB of them at least: what is left for a log.
 const LOG_BYTES: usize = 4096;
@@ -66,8 +71,14 @@ impl Shape {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = chain(&error);
-        shape(error).status(message)
+        let mut message = chain(&error);
+        let shape = shape(error);
+        if shape.reason == MISSING_PRIVILEGE
+            && let Some(missing) = words::missing()
+        {
+            message = format!("{message}; {missing}");
+        }
+        shape.status(message)
     }
 }
 
@@ -89,7 +100,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         // A transparent error repeats its source's words.
-        let cause_text = cause.to_string();
+        let cause_text =
+            cause.downcast_ref::<io::Error>().map_or_else(|| cause.to_string(), words::of_kernel);
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

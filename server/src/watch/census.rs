@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bpfgate_proto::name::MapName;
+use bpfgate_proto::value::nearest;
 
 use super::choice::{names, number};
 use super::error::WatchError;
@@ -60,14 +61,17 @@ impl Census {
             let paths = layout.paths();
             let missing = |field: &&String| !paths.iter().any(|path| covers(field, path));
             if let Some(field) = selector.fields.iter().find(missing) {
+                let has = listed(&paths) + &nearest(field, paths.iter().map(AsRef::as_ref));
                 let (map, field) = (map.clone(), field.clone());
-                return Err(WatchError::NoSuchField { map, field, has: listed(&paths) });
+                return Err(WatchError::NoSuchField { map, field, has });
             }
             let labels = layout.label_names(terms.cpu);
             let known = |label: &str| labels.contains(&label);
             if let Some(matcher) = selector.labels.iter().find(|it| !known(&it.label)) {
+                let has =
+                    listed(&labels) + &nearest(&matcher.label, labels.iter().map(AsRef::as_ref));
                 let (map, label) = (map.clone(), matcher.label.clone());
-                return Err(WatchError::NoSuchLabel { map, label, has: listed(&labels) });
+                return Err(WatchError::NoSuchLabel { map, label, has });
             }
             let shown = names(terms, layout);
             for LabelMatcher { label: name, condition } in &selector.labels {

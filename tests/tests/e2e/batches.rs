@@ -165,6 +165,11 @@ async fn a_frozen_or_foreign_map_takes_no_batch() {
     let frozen = client.maps().update_batch("m", entries(), UpdateMode::Any).await;
     let error = refused(frozen, Code::FailedPrecondition, &["m", "frozen"]);
     assert_eq!(error.applied(), Some(0));
+    let none = client.maps().delete_batch("m", keys(MapType::Hash, 0..0), true).await;
+    assert_eq!(none.unwrap().applied(), 0, "nothing was asked for");
+    let none = batch(MapType::Hash, 0..0);
+    let none = client.maps().update_batch("m", none, UpdateMode::Any).await;
+    assert_eq!(none.unwrap(), 0);
     let hash = ["type", "hash", "key", "4", "value", "8", "entries", "8", "name", "theirs"];
     let theirs = bpftool::PinnedMap::create(agent.bpffs(), &hash);
     let foreign = format!("id:{}", theirs.id);

@@ -11,7 +11,7 @@ use bpfgate_client::{
     Client, Code, Error, HostName, IterateOptions, LabelResolution, MapFilter, UpdateMode,
     WatchEvent, WatchOptions, parse_selector, v1,
 };
-use bpfgate_tests::{Agent, NewMap, SOON, binaries, bpftool, run, within};
+use bpfgate_tests::{Agent, NewMap, SOON, binaries, bpftool, refused, run, within};
 use rustix::process::{Pid, Signal};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -194,6 +194,17 @@ async fn an_agent_says_which_rights_it_lacks_and_what_for() {
         let line = said.lines().find(|line| line.contains(&format!("capability=\"{capability}\"")));
         assert!(line.is_some_and(|line| line.contains("WARN") && line.contains(&fails)), "{said}");
     }
+    let spec = v1::MapSpec {
+        r#type: v1::MapType::Hash.into(),
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        ..v1::MapSpec::default()
+    };
+    let (name, spec) = ("m".to_owned(), Some(spec));
+    let map = v1::CreateMapRequest { name, spec, ..v1::CreateMapRequest::default() };
+    let error = refused(client.maps().create(map).await, Code::FailedPrecondition, &["CAP_BPF"]);
+    assert_eq!(error.reason.as_deref(), Some("MISSING_PRIVILEGE"));
     drop(client);
     rustix::process::kill_process(Pid::from_child(&stranger), Signal::TERM).unwrap();
     assert!(stranger.wait().unwrap().success());

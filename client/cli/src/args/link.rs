@@ -17,15 +17,17 @@ pub(crate) enum LinkCommand {
         target: Box<TargetArgs>,
     },
     /// List the attachments
+    #[command(visible_alias = "ls")]
     List {
         /// Only those of this object
         #[arg(add = complete::object())]
         object: Option<ObjectName>,
     },
-    /// End an attachment
+    /// End attachments
+    #[command(visible_alias = "rm")]
     Detach {
-        /// Its id; `bpfgate link list` shows it
-        #[arg(value_name = "LINK", add = complete::link())]
-        id: u64,
+        /// Their ids, which `bpfgate link list` shows; one that fails does not stop the others
+        #[arg(value_name = "LINK", required = true, add = complete::link())]
+        ids: Vec<u64>,
     },
 }

@@ -51,10 +51,17 @@ pub(crate) enum MapCommand {
     },
     /// Make a map that the agent owns
     Create(Box<CreateArgs>),
-    /// Forget a map made by `map create`; the kernel frees it with its last user
+    /// Forget maps made by `map create`; the kernel frees each with its last user
+    #[command(visible_alias = "rm")]
     Drop {
         #[command(flatten)]
-        map: MapArg,
+        maps: MapsArg,
+    },
+    /// Remove all entries of the agent's maps, or set them to zero
+    #[command(after_help = CLEAR_HELP)]
+    Clear {
+        #[command(flatten)]
+        maps: MapsArg,
     },
     /// Read entries by their keys
     #[command(after_help = DATA_HELP)]
@@ -133,6 +140,10 @@ text and unions, is a list with one for each CPU.
 do: bytes between fields and behind a text's end are lost; -o bpftool has every byte.
 ^C ends a dump with exit code 130 between two entries; a JSON list is then left open.";
 
+const CLEAR_HELP: &str = "\
+Nothing is asked. Entries that can be deleted are; those of arrays become zero; queues and stacks
+are popped. What programs write meanwhile may stay.";
+
 const RESTORE_HELP: &str = "\
 The format is found out: JSON as a list or an object a line, CSV, or as bpftool prints it.
 Entries are written in order. At the first that does not fit or is refused, and at ^C, it stops and
@@ -146,6 +157,13 @@ pub(crate) struct MapArg {
     /// OBJECT/MAP, MAP, id:123 or pin:PATH
     #[arg(value_name = "MAP", value_parser = map_ref, add = complete::map())]
     pub(crate) map: MapRef,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapsArg {
+    /// OBJECT/MAP, MAP, id:123 or pin:PATH; of several, one that fails does not stop the others
+    #[arg(value_name = "MAP", required = true, value_parser = map_ref, add = complete::map())]
+    pub(crate) maps: Vec<MapRef>,
 }
 
 /// What Update does about an entry that is or is not there.

@@ -17,14 +17,15 @@ use bpfgate_client::{DEFAULT_ENDPOINT, Endpoint};
 use clap::{Parser, Subcommand};
 
 use crate::complete::Shell;
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::render::Format;
 use crate::values::duration;
 
 pub(crate) use agent::AgentCommand;
 pub(crate) use link::LinkCommand;
 pub(crate) use map::{
-    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, RestoreArgs, ShownArgs, UpdateArgs,
+    CreateArgs, DumpArgs, FieldArgs, LookupArgs, MapCommand, MapsArg, RestoreArgs, ShownArgs,
+    UpdateArgs,
 };
 pub(crate) use object::{LoadArgs, ObjectCommand};
 pub(crate) use program::ProgramCommand;
@@ -35,11 +36,12 @@ pub(crate) use watch::{CountersArgs, EventsArgs, From, WatchCommand};
 #[derive(Debug, Parser)]
 #[command(name = "bpfgate", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Where the agent listens: unix:PATH or http://HOST:PORT
-    #[arg(long, global = true, env = "BPFGATE_ENDPOINT", hide_env_values = true, default_value = DEFAULT_ENDPOINT)]
-    #[arg(help_heading = "Global options")]
-    pub(crate) endpoint: Endpoint,
-    /// How to print; in JSON 64-bit numbers out of maps are strings
+    /// Where the agent listens: unix:PATH or http://HOST:PORT [env: BPFGATE_ENDPOINT] [default:
+    /// unix:/run/bpfgate/bpfgate.sock]
+    // Not clap's `env`, which has every usage line name what the environment gives.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) endpoint: Option<Endpoint>,
+    /// How to print; wide is a table with more columns; in JSON 64-bit numbers out of maps are strings
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     #[arg(value_name = "FORMAT", help_heading = "Global options")]
     pub(crate) output: Format,
@@ -47,8 +49,27 @@ pub(crate) struct Cli {
     #[arg(long, global = true, default_value = "10s", value_parser = duration)]
     #[arg(value_name = "DURATION", help_heading = "Global options")]
     pub(crate) timeout: Duration,
+    /// Leave out the line of headings in tables and CSV
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) no_headers: bool,
+    /// Times in tables in UTC, as other formats have them, not in the zone of this host or TZ
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) utc: bool,
     #[command(subcommand)]
     pub(crate) noun: Noun,
+}
+
+impl Cli {
+    /// From the command line, or else the environment.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Failure> {
+        if let Some(endpoint) = &self.endpoint {
+            return Ok(endpoint.clone());
+        }
+        let set = std::env::var("BPFGATE_ENDPOINT").ok().filter(|set| !set.is_empty());
+        let endpoint = set.as_deref().unwrap_or(DEFAULT_ENDPOINT).parse();
+        endpoint
+            .map_err(|error| Failure::new(exit::Exit::Usage, format!("BPFGATE_ENDPOINT: {error}")))
+    }
 }
 
 const COMPLETIONS_HELP: &str = "\

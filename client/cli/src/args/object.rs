@@ -14,6 +14,7 @@ pub(crate) enum ObjectCommand {
     /// Load an ELF file, or one of the agent's built-in programs
     Load(LoadArgs),
     /// List the loaded objects
+    #[command(visible_alias = "ls")]
     List {
         /// Only objects with this label
         #[arg(long = "label", value_name = "K=V", value_parser = label)]
@@ -42,7 +43,7 @@ pub(crate) enum ObjectCommand {
     /// A map that another object shares becomes that one's.
     #[command(visible_alias = "rm")]
     Unload {
-        /// Of the objects
+        /// Of the objects; one that fails does not stop the others
         #[arg(value_name = "NAME", required = true, add = complete::object())]
         names: Vec<ObjectName>,
     },

@@ -12,8 +12,9 @@ use crate::values::duration;
 const KEYS_HELP: &str = "\
 Keys:
   tab, arrows, 1 to 4   another pane      s   sort by the next column
-  up, down, page keys   scroll            /   filter: enter keeps it, esc drops it
-  p                     pause             q   quit
+  up, down, page keys   scroll            r   reverse the order
+  p                     pause             /   filter: enter keeps it, esc drops it
+  ?                     all keys          q   quit
 
 How often programs run is counted only while the kernel's statistics are on, which costs every
 program of the host some 20 ns a run. `top` has the agent turn them on while it runs; with

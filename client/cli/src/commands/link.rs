@@ -4,7 +4,7 @@ use bpfgate_client::name::ProgramName;
 use bpfgate_client::v1::attach_target::Target;
 use bpfgate_client::{Code, Error, v1};
 
-use super::Answer;
+use super::{Answer, several};
 use crate::args::LinkCommand;
 use crate::context::{Context, suggest};
 use crate::exit::Failure;
@@ -32,9 +32,9 @@ pub(super) async fn run(context: &Context, command: LinkCommand) -> Answer {
             let object = object.map(|name| name.to_string());
             Ok(Some(list(links.list(object.as_deref()).await?)))
         }
-        LinkCommand::Detach { id } => {
-            links.detach(id).await?;
-            Ok(None)
+        LinkCommand::Detach { ids } => {
+            let detach = async |id| Ok(links.detach(id).await?);
+            several(ids, detach).await.map(|()| None)
         }
     }
 }

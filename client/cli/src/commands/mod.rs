@@ -36,6 +36,25 @@ pub(crate) async fn run(context: &Context, noun: Noun) -> Result<(), Failure> {
     answer?.map_or(Ok(()), |sheet| context.print(sheet))
 }
 
+/// The same for each of several things. A failure is told and does not stop the others, unless it
+/// is the agent that is gone; how it ends is how the first one failed.
+async fn several<T>(
+    things: Vec<T>,
+    mut act: impl AsyncFnMut(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut first = None;
+    for thing in things {
+        let Err(failure) = act(thing).await else { continue };
+        failure.tell();
+        let gone = failure.exit == Exit::NoAgent;
+        first.get_or_insert(failure.exit);
+        if gone {
+            break;
+        }
+    }
+    first.map_or(Ok(()), |exit| Err(Failure::told(exit)))
+}
+
 /// bpftool has maps and entries as we do, and nothing else.
 fn check_format(context: &Context, noun: &Noun) -> Result<(), Failure> {
     if context.format != Format::Bpftool || matches!(noun, Noun::Map(_)) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use bpfgate_client::name::ObjectName;
 use bpfgate_client::v1::{
     CounterSpecs, GlobalValue, HandedOverMap, LoadObjectHeader, Object, Program, global_value,
 };
@@ -10,7 +11,7 @@ use bpfgate_client::value::json_to_value;
 use bpfgate_client::{Code, Error};
 use serde_json::json;
 
-use super::{Answer, program_stats};
+use super::{Answer, program_stats, several};
 use crate::args::{LoadArgs, ObjectCommand};
 use crate::context::{Context, suggest};
 use crate::describe;
@@ -35,13 +36,14 @@ pub(super) async fn run(context: &Context, command: ObjectCommand) -> Answer {
             Ok(Some(program_stats::show(context, name.as_ref(), time).await?))
         }
         ObjectCommand::Unload { names } => {
-            for name in names {
-                match objects.unload(name.as_str()).await {
-                    Ok(handed_over) => tell(&handed_over),
-                    Err(error) => return Err(context.no_such_object(error, &name).await),
+            let unload = async |name: ObjectName| match objects.unload(name.as_str()).await {
+                Ok(handed_over) => {
+                    tell(&handed_over);
+                    Ok(())
                 }
-            }
-            Ok(None)
+                Err(error) => Err(context.no_such_object(error, &name).await),
+            };
+            several(names, unload).await.map(|()| None)
         }
     }
 }
@@ -62,6 +64,8 @@ fn list(objects: Vec<Object>) -> Sheet {
             left("maps"),
             left("labels"),
             left("loaded_at"),
+            left("sha256").wide(),
+            left("shared_maps").wide(),
         ],
         objects.into_iter().map(|object| {
             [
@@ -71,6 +75,8 @@ fn list(objects: Vec<Object>) -> Sheet {
                 Cell::List(object.maps.iter().map(|map| member(map)).collect()),
                 Cell::Labels(describe::labels(object.labels)),
                 Cell::Time(object.loaded_at),
+                Cell::Text(describe::hex(&object.sha256)),
+                Cell::Labels(describe::labels(object.shared_maps)),
             ]
         }),
     )

@@ -48,10 +48,16 @@ fn owned(programs: Vec<ListedProgram>) -> Sheet {
         right("runs"),
         right("ns_per_run"),
         left("loaded_at"),
+        left("kernel_name").wide(),
+        right("uid").wide(),
+        left("pins").wide(),
+        right("run_time_ns").wide(),
+        right("recursion_misses").wide(),
     ];
     let row = |listed: ListedProgram| {
         let program = listed.program.unwrap_or_default();
-        let (runs, cost) = runs(&listed.stats.unwrap_or_default());
+        let stats = listed.stats.unwrap_or_default();
+        let (runs, cost) = runs(&stats);
         [
             Cell::Text(program.name),
             Cell::Text(program.r#type),
@@ -64,6 +70,11 @@ fn owned(programs: Vec<ListedProgram>) -> Sheet {
             runs,
             cost,
             Cell::Time(listed.loaded_at),
+            Cell::Text(listed.kernel_name),
+            Cell::Number(listed.created_by_uid.into()),
+            Cell::List(listed.pins),
+            Cell::Number(stats.run_time_ns),
+            Cell::Number(stats.recursion_misses),
         ]
     };
     Sheet::many(columns, programs.into_iter().map(row))

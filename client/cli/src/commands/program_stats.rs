@@ -87,6 +87,8 @@ pub(crate) struct Runs {
     pub(crate) count: u64,
     pub(crate) per_second: f64,
     pub(crate) ns_per_run: Option<u64>,
+    /// Of one CPU's time, in percent.
+    pub(crate) cpu_percent: f64,
     pub(crate) misses: u64,
 }
 
@@ -110,6 +112,7 @@ pub(crate) fn runs_between(
             count,
             per_second: if seconds > 0.0 { count as f64 / seconds } else { 0.0 },
             ns_per_run: nanoseconds.checked_div(count),
+            cpu_percent: if seconds > 0.0 { nanoseconds as f64 / seconds / 1e7 } else { 0.0 },
             misses: stats.recursion_misses.saturating_sub(before.recursion_misses),
         })
     };
@@ -128,7 +131,7 @@ fn rates(format: Format, programs: &[Runs]) -> Sheet {
     ];
     let row = |runs: &Runs| {
         let per_second = match format {
-            Format::Table => Cell::Text(human::rate(runs.per_second, "")),
+            Format::Table | Format::Wide => Cell::Text(human::rate(runs.per_second, "")),
             _ => Cell::Json(runs.per_second.into()),
         };
         [
@@ -172,6 +175,8 @@ mod tests {
         let seen: Vec<_> =
             runs.iter().map(|it| (it.stats.id, it.count, it.per_second, it.ns_per_run)).collect();
         assert_eq!(seen, [(1, 40, 10.0, Some(100)), (2, 0, 0.0, None)]);
+        // 4 µs in 4 s.
+        assert!((runs[0].cpu_percent - 1e-4).abs() < 1e-9, "{runs:?}");
         assert!(runs_between(&after, &before).iter().all(|runs| runs.count == 0));
     }
 }

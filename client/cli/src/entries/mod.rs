@@ -36,7 +36,7 @@ pub(crate) struct EntryWriter<'l> {
 }
 
 enum Style<'l> {
-    /// Tables and CSV.
+    /// Tables, CSV and YAML.
     Rows { printer: Printer<BufWriter<StdoutLock<'static>>>, view: EntryView<'l> },
     /// JSON: an entry is on one line, and never a tree.
     Text { text: Text, form: Form },
@@ -78,14 +78,16 @@ impl<'l> EntryWriter<'l> {
     ) -> Self {
         let Selection { parts, each_cpu, single, named } = selection;
         let style = match context.format {
-            Format::Table | Format::Csv => {
+            Format::Table | Format::Wide | Format::Csv | Format::Yaml => {
                 let view = EntryView::new(layout, context.format, each_cpu).named(named);
                 let view = match parts {
                     EntryParts::Keys => view.keys_only(),
                     EntryParts::Values => view.values_only(),
                     EntryParts::Both | EntryParts::Unspecified => view,
                 };
-                Style::Rows { printer: context.printer(view.columns()), view }
+                let printer = context.printer(view.columns());
+                let printer = if single && !each_cpu { printer.single() } else { printer };
+                Style::Rows { printer, view }
             }
             Format::Json if single && !each_cpu => {
                 Style::Text { text: Text::new(["", "", "\n"]), form: Form::Own }

@@ -42,10 +42,12 @@ impl<'l> EntryView<'l> {
     pub(crate) fn new(layout: &'l Layout, format: Format, each_cpu: bool) -> Self {
         let half = |name, plan: &'l Plan| {
             let shape = match format {
-                Format::Json | Format::Jsonl | Format::Bpftool => Shape::Json,
-                Format::Table if plan.leaves().len() > TABLE_LEAVES => Shape::Compact,
+                Format::Json | Format::Jsonl | Format::Yaml | Format::Bpftool => Shape::Json,
+                Format::Table | Format::Wide if plan.leaves().len() > TABLE_LEAVES => {
+                    Shape::Compact
+                }
                 _ if plan.leaves().is_empty() => Shape::Compact,
-                Format::Table | Format::Csv => Shape::Leaves,
+                Format::Table | Format::Wide | Format::Csv => Shape::Leaves,
             };
             Some(Half { name, plan, shape })
         };

@@ -10,12 +10,11 @@ use ratatui::widgets::{Block, Paragraph, Row, Table};
 
 use super::data::Data;
 use super::panes::{Column, Pane, Sheet};
+use super::share::{self, LEAST};
 use super::state::View;
 use crate::human;
 use crate::render::printable;
 
-/// Lines that a pane needs to say anything: its frame, the heading, a row.
-const LEAST: u16 = 4;
 /// Cells that a column of text keeps when the screen is narrow.
 const NARROW: usize = 3;
 /// A frame for terminals that have nothing but ASCII.
@@ -38,24 +37,43 @@ pub(super) fn draw(frame: &mut Frame<'_>, live: &Data, view: &mut View) {
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)])
             .areas(frame.area());
     frame.render_widget(title(live, view, frozen.is_some()), head);
-    for (pane, area) in areas(body, view.pane) {
-        draw_pane(frame, area, pane, data, view);
+    if view.help {
+        frame.render_widget(keys(view), body);
+    } else {
+        let mut sheets = Pane::ALL.map(|pane| Some(pane.sheet(data, view)));
+        let rows = sheets.each_ref().map(|sheet| sheet.as_ref().map_or(0, |it| it.rows.len()));
+        for (pane, area) in share::areas(body, view.pane, rows) {
+            if let Some(sheet) = sheets[pane as usize].take() {
+                draw_pane(frame, area, pane, sheet, view);
+            }
+        }
     }
     frame.render_widget(footer(view), foot);
     view.frozen = frozen;
 }
 
-/// The pane with the keys has most of the room; the others as much as they can do with. Where
-/// that is not enough, it is alone.
-fn areas(body: Rect, focus: Pane) -> Vec<(Pane, Rect)> {
-    let others = u16::try_from(Pane::ALL.len()).unwrap_or(u16::MAX) - 1;
-    if body.height < LEAST * others + 2 * LEAST {
-        return vec![(focus, body)];
+/// What `?` shows.
+fn keys(view: &View) -> Paragraph<'static> {
+    const KEYS: [(&str, &str); 11] = [
+        ("tab, left, right", "another pane; so do 1 to 4"),
+        ("up, down, j, k", "another row"),
+        ("page keys", "a page of rows"),
+        ("home, end, g, G", "the first or last row"),
+        ("s", "sort the pane by its next column"),
+        ("r", "reverse the order"),
+        ("/", "filter by a part of a name; enter keeps it, esc drops it"),
+        ("p, blank", "stop the numbers, and go on"),
+        ("?", "these keys; any key leads back"),
+        ("q, ^C", "quit"),
+        ("CPU", "how much of one CPU's time a program takes"),
+    ];
+    let line = |(key, what): (&'static str, &'static str)| Line::from(format!("  {key:18}{what}"));
+    let mut style = Style::new().add_modifier(Modifier::BOLD);
+    if view.colour {
+        style = style.fg(Color::Green);
     }
-    let rest = Constraint::Length(LEAST.max(body.height / 6));
-    let height = |pane: &Pane| if *pane == focus { Constraint::Fill(1) } else { rest };
-    let parts = Layout::vertical(Pane::ALL.iter().map(height)).split(body);
-    Pane::ALL.into_iter().zip(parts.iter().copied()).collect()
+    let title = Line::from(Span::styled("Keys", style));
+    Paragraph::new([title].into_iter().chain(KEYS.map(line)).collect::<Vec<_>>())
 }
 
 fn title(data: &Data, view: &View, frozen: bool) -> Line<'static> {
@@ -92,14 +110,14 @@ fn footer(view: &View) -> Line<'static> {
     let filter = if view.text.is_empty() { "filter" } else { &view.text };
     let scroll = if view.bars.is_ascii() { "j k" } else { "↑↓" };
     Line::from(format!(
-        "tab {}  s by {order}  / {filter}  p pause  {scroll} scroll  q quit",
+        "tab {}  s by {order}  / {filter}  p pause  {scroll} scroll  ? keys  q quit",
         view.pane.name(),
     ))
 }
 
-fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, data: &Data, view: &mut View) {
+fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, sheet: Sheet, view: &mut View) {
     let focused = pane == view.pane;
-    let Sheet { title, columns, rows, empty } = pane.sheet(data, view);
+    let Sheet { title, columns, rows, empty } = sheet;
     let mut style = Style::new();
     if focused {
         style = style.add_modifier(Modifier::BOLD);
@@ -113,7 +131,8 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, pane: Pane, data: &Data, view: &
         // The numbers need the room.
         Block::new()
     } else {
-        let title = format!(" {title} by {order} ");
+        let reversed = if view.is_reversed(pane) { ", reversed" } else { "" };
+        let title = format!(" {title} by {order}{reversed} ");
         Block::bordered().border_set(frame_set).border_style(style).title(title)
     };
     let inner = block.inner(area);

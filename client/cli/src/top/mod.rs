@@ -1,11 +1,12 @@
 //! `bpfgate top`: maps, programs, links and the fastest counters on a full screen.
 //!
 //! [`data`] is what the agent tells, [`state`] what the keys change, [`panes`] the rows of each
-//! pane, [`draw`] the screen. Here is the loop that joins them.
+//! pane, [`draw`] the screen, [`share`] who has how much of it. Here is the loop that joins them.
 
 mod data;
 mod draw;
 mod panes;
+mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: TopArgs) -> Result<(), Failure>
     let all = args.selectors.is_empty();
     let selectors = if all { everything() } else { args.selectors.clone() };
     let maps = context.client.maps().clone();
-    let view = View::new(context.colour, Bars::of_locale());
+    let view = View::new(context.colour, Bars::of_locale(), context.zone.clone());
     let wants = Wants { maps, selectors, interval: args.interval, asked: view.asked() };
     // What is wrong with the request is said on a terminal that is still as it was.
     let watch = wants.watch().await?;
@@ -74,12 +75,13 @@ struct Wants {
 
 impl Wants {
     async fn watch(&self) -> Result<Watch, Error> {
-        let Asked { order, contains } = self.asked.clone();
+        let Asked { order, reverse, contains } = self.asked.clone();
         let options = WatchOptions {
             interval: Some(self.interval),
             resolve_declared: true,
             top: SCREEN_KEYS,
             order,
+            reverse,
             contains,
             reconnect: Some(Reconnect::default()),
             ..WatchOptions::default()

@@ -8,7 +8,7 @@ use super::data::Data;
 use super::state::View;
 use crate::board::{Filter, Row};
 use crate::commands::Runs;
-use crate::human;
+use crate::human::{self, Zone};
 use crate::live;
 use crate::render::printable;
 use crate::target::describe;
@@ -75,7 +75,7 @@ impl Pane {
     pub(super) fn orders(self) -> &'static [&'static str] {
         match self {
             Self::Counters => &["rate", "value", "name"],
-            Self::Programs => &["runs/s", "ns/run", "name"],
+            Self::Programs => &["runs/s", "ns/run", "cpu", "name"],
             Self::Maps => &["memory", "entries", "name"],
             Self::Links => &["id", "program"],
         }
@@ -90,8 +90,14 @@ impl Pane {
             right("RATE"),
             left("TREND"),
         ];
-        const PROGRAMS: &[Column] =
-            &[name("PROGRAM"), left("TYPE"), right("ID"), right("RUNS"), right("NS/RUN")];
+        const PROGRAMS: &[Column] = &[
+            name("PROGRAM"),
+            left("TYPE"),
+            right("ID"),
+            right("RUNS"),
+            right("NS/RUN"),
+            right("CPU"),
+        ];
         const MAPS: &[Column] =
             &[name("MAP"), left("TYPE"), right("ID"), right("MAX ENTRIES"), right("MEMORY")];
         const LINKS: &[Column] =
@@ -107,12 +113,17 @@ impl Pane {
     pub(super) fn sheet(self, data: &Data, view: &View) -> Sheet {
         let order = view.order(self);
         let filter = view.filter();
-        match self {
-            Self::Counters => counters(data, view, &filter),
+        let mut sheet = match self {
+            // Reversed before it is cut.
+            Self::Counters => return counters(data, view, &filter),
             Self::Programs => programs(data, order, &filter),
             Self::Maps => maps(data, order, &filter),
-            Self::Links => links(data, order, &filter),
+            Self::Links => links(data, order, &filter, &view.zone),
+        };
+        if view.is_reversed(self) {
+            sheet.rows.reverse();
         }
+        sheet
     }
 }
 
@@ -122,6 +133,9 @@ fn counters(data: &Data, view: &View, filter: &Filter) -> Sheet {
     let all = board.rows().filter(|row| filter.lets_counter(row.counter.key()));
     let (mut rows, idle): (Vec<_>, Vec<_>) = all.partition(|row| !row.is_idle());
     rows.sort_by(|a, b| sort.compare(a, b));
+    if view.is_reversed(Pane::Counters) {
+        rows.reverse();
+    }
     let only = if board.is_cut() { ", the first ones of more" } else { "" };
     let number = rows.len();
     rows.truncate(MOST_COUNTERS);
@@ -152,18 +166,19 @@ fn programs(data: &Data, order: usize, filter: &Filter) -> Sheet {
     match order {
         0 => rows.sort_by(|a, b| b.per_second.total_cmp(&a.per_second).then(by_name(a, b))),
         1 => rows.sort_by(|a, b| b.ns_per_run.cmp(&a.ns_per_run).then(by_name(a, b))),
+        2 => rows.sort_by(|a, b| b.cpu_percent.total_cmp(&a.cpu_percent).then(by_name(a, b))),
         _ => rows.sort_by(by_name),
     }
     let text = |runs: &&Runs| {
-        let (rate, time) = if data.polled.counting {
+        let (rate, time, cpu) = if data.polled.counting {
             let time = runs.ns_per_run.map_or_else(|| "-".into(), |ns| human::grouped(ns.into()));
-            (human::rate(runs.per_second, ""), time)
+            (human::rate(runs.per_second, ""), time, human::percent(runs.cpu_percent))
         } else {
-            ("off".to_owned(), "off".to_owned())
+            ("off".to_owned(), "off".to_owned(), "off".to_owned())
         };
         let stats = &runs.stats;
         let id = stats.id.to_string();
-        vec![stats.program.clone(), stats.r#type.clone(), id, rate, time]
+        vec![stats.program.clone(), stats.r#type.clone(), id, rate, time, cpu]
     };
     let off = if data.polled.counting { "" } else { ", kernel.bpf_stats_enabled is off" };
     Sheet {
@@ -201,7 +216,7 @@ fn maps(data: &Data, order: usize, filter: &Filter) -> Sheet {
     }
 }
 
-fn links(data: &Data, order: usize, filter: &Filter) -> Sheet {
+fn links(data: &Data, order: usize, filter: &Filter, zone: &Zone) -> Sheet {
     let target =
         |link: &v1::Link| describe(link.target.as_ref().and_then(|target| target.target.as_ref()));
     let fits = |link: &&v1::Link| filter.lets(&format!("{} {}", link.program, target(link)));
@@ -212,7 +227,7 @@ fn links(data: &Data, order: usize, filter: &Filter) -> Sheet {
         _ => rows.sort_by(|a, b| a.program.cmp(&b.program).then(by_id(a, b))),
     }
     let text = |link: &&v1::Link| {
-        let since = link.attached_at.as_ref().map(human::time).unwrap_or_default();
+        let since = link.attached_at.as_ref().map(|at| zone.time(at)).unwrap_or_default();
         vec![link.id.to_string(), link.program.clone(), printable(&target(link)), since]
     };
     Sheet {

@@ -7,6 +7,7 @@ use ratatui::widgets::TableState;
 use super::data::Data;
 use super::panes::Pane;
 use crate::board::{Filter, Sort};
+use crate::human::Zone;
 use crate::spark::Bars;
 
 /// What the user sees of the data.
@@ -16,6 +17,9 @@ pub(super) struct View {
     /// By [`Pane`]: the row that is marked, and which of its orders.
     pub(super) tables: [TableState; Pane::ALL.len()],
     orders: [usize; Pane::ALL.len()],
+    reversed: [bool; Pane::ALL.len()],
+    /// The keys are shown in place of the panes.
+    pub(super) help: bool,
     /// What the filter is, and whether it is being typed.
     pub(super) text: String,
     pub(super) typing: bool,
@@ -27,6 +31,7 @@ pub(super) struct View {
     pub(super) page: usize,
     pub(super) colour: bool,
     pub(super) bars: Bars,
+    pub(super) zone: Zone,
 }
 
 /// What a key leads to.
@@ -40,6 +45,7 @@ pub(super) enum Then {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) order: CounterOrder,
+    pub(super) reverse: bool,
     pub(super) contains: String,
 }
 
@@ -47,7 +53,11 @@ impl View {
     /// While a filter is typed only what is there is filtered.
     pub(super) fn asked(&self) -> Asked {
         let contains = if self.typing { &self.asked_text } else { &self.text };
-        Asked { order: self.sort().order(), contains: contains.clone() }
+        Asked {
+            order: self.sort().order(),
+            reverse: self.is_reversed(Pane::Counters),
+            contains: contains.clone(),
+        }
     }
 
     /// What the counters are sorted by.
@@ -55,11 +65,13 @@ impl View {
         [Sort::Rate, Sort::Value, Sort::Name][self.order(Pane::Counters)]
     }
 
-    pub(super) fn new(colour: bool, bars: Bars) -> Self {
+    pub(super) fn new(colour: bool, bars: Bars, zone: Zone) -> Self {
         Self {
             pane: Pane::Counters,
             tables: std::array::from_fn(|_| TableState::default()),
             orders: [0; Pane::ALL.len()],
+            reversed: [false; Pane::ALL.len()],
+            help: false,
             text: String::new(),
             typing: false,
             asked_text: String::new(),
@@ -67,6 +79,7 @@ impl View {
             page: 10,
             colour,
             bars,
+            zone,
         }
     }
 
@@ -77,6 +90,11 @@ impl View {
     /// Which of its orders a pane has.
     pub(super) fn order(&self, pane: Pane) -> usize {
         self.orders[pane as usize] % pane.orders().len()
+    }
+
+    /// Whether what comes first by its order comes last.
+    pub(super) fn is_reversed(&self, pane: Pane) -> bool {
+        self.reversed[pane as usize]
     }
 
     /// Takes a key or a resize, which the next picture sees by itself.
@@ -91,6 +109,10 @@ impl View {
         }
         if self.typing {
             self.type_key(*key);
+            return Then::Stay;
+        }
+        // Any key leads back.
+        if std::mem::take(&mut self.help) {
             return Then::Stay;
         }
         self.command(key.code, data)
@@ -123,6 +145,11 @@ impl View {
             }
             KeyCode::Char(c @ '1'..='4') => self.pane = Pane::ALL[c as usize - '1' as usize],
             KeyCode::Char('s') => self.orders[self.pane as usize] = self.order(self.pane) + 1,
+            KeyCode::Char('r') => {
+                let reversed = &mut self.reversed[self.pane as usize];
+                *reversed = !*reversed;
+            }
+            KeyCode::Char('?') => self.help = true,
             KeyCode::Char('/') => {
                 self.typing = true;
                 self.asked_text.clone_from(&self.text);

@@ -13,6 +13,7 @@ use super::draw::draw;
 use super::state::{Then, View};
 use crate::board::tests::board;
 use crate::commands::Runs;
+use crate::human::Zone;
 use crate::spark::Bars;
 
 fn data() -> Data {
@@ -28,6 +29,7 @@ fn data() -> Data {
         count: 1,
         per_second,
         ns_per_run: Some(u64::from(id)),
+        cpu_percent: per_second / 400.0,
         misses: 0,
     };
     let map = |name: &str, memory_bytes| v1::Map {
@@ -48,7 +50,7 @@ fn data() -> Data {
 }
 
 fn view() -> View {
-    View::new(false, Bars::of_locale())
+    View::new(false, Bars::of_locale(), Zone::utc())
 }
 
 /// The lines of a screen.
@@ -88,6 +90,36 @@ fn everything_is_in_sight_on_an_ordinary_terminal() {
 }
 
 #[test]
+fn a_wide_screen_has_all_panes_beside_and_below_each_other() {
+    let lines = screen(&data(), &mut view(), 200, 50);
+    let counters = line(&lines, "counters (60)");
+    assert_eq!(counters, line(&lines, "programs (2)"), "{lines:#?}");
+    assert!(line(&lines, "links (1)") < 49 && lines[line(&lines, "pc/fast")].contains("12.5%"));
+    assert!(lines.iter().filter(|line| line.contains("key-")).count() > 40, "{lines:#?}");
+    // On a narrow one each has its rows, and the counters the rest.
+    let lines = screen(&data(), &mut view(), 80, 24);
+    assert!(lines[line(&lines, "pc/slow")].contains("<0.1%"), "{lines:#?}");
+    line(&lines, "links (1)");
+}
+
+#[test]
+fn keys_are_shown_and_orders_reversed() {
+    let (data, mut view) = (data(), view());
+    press(&mut view, &data, &[KeyCode::Char('?')]);
+    let lines = screen(&data, &mut view, 80, 24);
+    line(&lines, "reverse the order");
+    assert_eq!(press(&mut view, &data, &[KeyCode::Char('q')]), Then::Stay, "it leads back");
+    assert!(!view.asked().reverse);
+    press(&mut view, &data, &[KeyCode::Char('r')]);
+    let lines = screen(&data, &mut view, 80, 24);
+    assert!(lines[line(&lines, "counters (60)")].contains("by rate, reversed"), "{lines:#?}");
+    assert!(line(&lines, "key-1 ") < line(&lines, "key-2 ") && view.asked().reverse);
+    press(&mut view, &data, &[KeyCode::Char('2'), KeyCode::Char('r')]);
+    let lines = screen(&data, &mut view, 80, 24);
+    assert!(line(&lines, "pc/slow") < line(&lines, "pc/fast"), "{lines:#?}");
+}
+
+#[test]
 fn no_screen_is_too_small_or_too_large() {
     let data = data();
     for (width, height) in [(1, 1), (3, 2), (20, 3), (20, 6), (40, 10), (80, 24), (300, 100)] {
@@ -107,7 +139,7 @@ fn no_screen_is_too_small_or_too_large() {
 
 #[test]
 fn a_terminal_without_utf8_gets_none() {
-    let mut view = View::new(false, Bars::ascii());
+    let mut view = View::new(false, Bars::ascii(), Zone::utc());
     let (data, mut typed) = (data(), vec![KeyCode::Char('/')]);
     for _ in 0..2 {
         let lines = screen(&data, &mut view, 80, 24);

@@ -4,8 +4,8 @@ use std::io;
 
 use tonic::Code;
 
-use super::Shape;
 use super::limits::memory_shape;
+use super::{MISSING_PRIVILEGE, Shape, words};
 use crate::broker;
 use crate::core::ReferenceProblem;
 use crate::elf::ElfError;
@@ -72,9 +72,13 @@ pub(super) fn broker_shape(error: broker::Error) -> Shape {
             let shape = Shape::new(C::InvalidArgument, "WRONG_TARGET").field("target");
             shape.with("program_type", program_type).with("goes_to", goes_to)
         }
+        broker::Error::Occupied { target, by: _ } => {
+            Shape::new(C::FailedPrecondition, "OCCUPIED").with("target", target)
+        }
         broker::Error::Attach { target, source } => kernel_shape(&source).with("target", target),
         broker::Error::GivenUp => Shape::new(C::Cancelled, "GIVEN_UP"),
         broker::Error::EnableStats(source) => kernel_shape(&source),
+        broker::Error::Incapable(_) => Shape::new(C::Unimplemented, "KERNEL_UNSUPPORTED"),
         broker::Error::Host(_) => Shape::new(C::FailedPrecondition, "HOST_LACKS"),
     }
 }
@@ -107,6 +111,9 @@ pub(super) fn elf_shape(error: ElfError) -> Shape {
 /// What the kernel refused without anybody here knowing better.
 pub(super) fn kernel_shape(source: &io::Error) -> Shape {
     let (code, reason) = match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if words::missing().is_some() => {
+            (Code::FailedPrecondition, MISSING_PRIVILEGE)
+        }
         Some(libc::EPERM | libc::EACCES | libc::EROFS) => {
             (Code::FailedPrecondition, "KERNEL_PERMISSION")
         }

@@ -30,6 +30,10 @@ fn a_socket_that_refuses_the_caller_says_what_to_do() {
     let output = as_nobody(&agent, &["--clear-groups"], "map list");
     let line = output.refusal(4);
     assert!(line.contains("may not open") && line.contains("group"), "{line}");
+    // A group that this host has no name for.
+    std::os::unix::fs::chown(agent.socket(), None, Some(54_322)).unwrap();
+    let output = as_nobody(&agent, &["--clear-groups"], "map list");
+    assert!(output.refusal(4).contains("add yourself to group 54322"), "{output:#?}");
 }
 
 #[test]

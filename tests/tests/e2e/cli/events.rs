@@ -44,8 +44,8 @@ fn records_are_lines_of_their_fields() {
     let columns = ["TIME", "TS", "NS", "PID", "PPID", "UID", "COMM", "FILENAME", "ARGS"];
     assert_eq!(lines[0], columns, "{text}");
     assert_eq!(lines.len(), 4, "{text}");
-    let is_true = |line: &[&str]| line[5] == "true" && line[6].ends_with("/true");
-    assert!(lines[1..].iter().all(|line| is_true(line) && line[7] == "true"), "{text}");
+    let is_true = |line: &[&str]| line[6] == "true" && line[7].ends_with("/true");
+    assert!(lines[1..].iter().all(|line| is_true(line) && line[8] == "true"), "{text}");
 
     let mut json = watch(
         &agent,

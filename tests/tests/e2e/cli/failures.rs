@@ -1,7 +1,7 @@
 //! What it says when it cannot.
 
 use bpfgate_tests::bpftool::PinnedMap;
-use bpfgate_tests::{Agent, elf, run};
+use bpfgate_tests::{Agent, Netns, elf, run};
 
 use super::{create_hits, quiet, refusal, words};
 
@@ -26,7 +26,17 @@ fn every_kind_of_failure_has_its_exit_code_and_one_line() {
         (6, "map update a 0 4294967296", "0 to 4294967295"),
         (6, "map lookup a 2", "past the end of map a"),
         (6, "map create ü --type hash --key 4 --value 8 --max-entries 1", "'ü'"),
-        (6, "map create b --type hash --key 0 --value 8 --max-entries 1", "key_size"),
+        (6, "map create b --type hash --key 0 --value 8 --max-entries 1", "--key: 0"),
+        (
+            6,
+            "map create b --type lpm_trie --key 8 --value 8 --max-entries 1",
+            "--flags: type lpm_trie needs no_prealloc",
+        ),
+        (
+            6,
+            "map create b --type hash_of_maps --key 4 --value 4 --max-entries 1 --inner hash:4:0:1",
+            "--inner: VALUE",
+        ),
         (7, "map update hits 10.0.0.1 1 --mode noexist", "already"),
         (7, "map create hits --type hash --key 4 --value 8 --max-entries 1", "exists already"),
         (8, "map update hits 10.0.0.3 1", "map hits is full: it holds 2 entries"),
@@ -35,9 +45,13 @@ fn every_kind_of_failure_has_its_exit_code_and_one_line() {
         (9, "map dump ring", "ringbuf"),
         (6, "watch counters hits:no_such_field --once", "no_such_field"),
         (6, "watch counters hits --interval 1ms --once", "50ms"),
+        (6, "watch counters hits{kei=1} --once", "did you mean key?"),
+        (6, "program list --type xdpp", "did you mean xdp?"),
     ] {
         let line = refusal(&agent, code, arguments);
         assert!(line.contains(part), "{arguments}: {line}");
+        let names = ["spec.", "_size", "os error", "types:", "iterate"];
+        assert!(names.iter().all(|name| !line.contains(name)), "{arguments}: {line}");
     }
     for (wrong, hint) in [
         ("map shwo hits", "'show'"),
@@ -59,6 +73,27 @@ fn every_kind_of_failure_has_its_exit_code_and_one_line() {
         let output = agent.cli(&words(wrong));
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{wrong}: {output:#?}");
         assert!(output.stderr.starts_with("bpfgate: "), "{output:#?}");
+        // It is in the environment, and nobody has to give it.
+        assert!(!output.stderr.contains("--endpoint"), "{output:#?}");
+    }
+}
+
+#[test]
+fn a_hook_that_is_taken_and_a_kernel_that_cannot_are_told_apart() {
+    let agent = Agent::builder().netns(Netns::new()).spawn();
+    let path = agent.directory().join("hooks.o");
+    std::fs::write(&path, elf::HOOKS).unwrap();
+    agent.cli(&words(&format!("object load hooks --file {}", path.display()))).ok();
+    agent.cli(&words("link attach hooks/on_xdp --xdp lo")).ok();
+    let attach = "link attach hooks/on_xdp --xdp lo";
+    for (code, arguments, part) in [
+        (7, attach.to_owned(), "lo has an XDP program already"),
+        (7, format!("{attach} --xdp-mode native"), "in another mode"),
+        (9, format!("{attach} --xdp-mode offload"), "the card runs no programs"),
+        (6, "link attach hooks/on_xdp".to_owned(), "the target: section"),
+    ] {
+        let line = refusal(&agent, code, &arguments);
+        assert!(line.contains(part) && !line.contains("os error"), "{arguments}: {line}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use bpfgate_tests::{Agent, bpftool};
+use bpfgate_tests::{Agent, bpftool, run};
 use serde_json::{Value, json};
 
 use super::{create_hits, json_of, quiet, words};
@@ -115,4 +115,34 @@ fn a_reader_that_has_enough_is_no_failure() {
     drop(dump.stdout.take());
     let ended = dump.wait_with_output().unwrap();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn every_format_has_the_same_maps_and_only_tables_the_hosts_zone() {
+    let agent = Agent::spawn();
+    create_hits(&agent);
+    agent.cli(&words("object load pc --builtin proto-counters")).ok();
+    let text = |arguments: &str| agent.cli(&words(arguments)).ok().stdout;
+    let yaml = text("-o yaml map list hits");
+    assert!(yaml.starts_with("- name: \"hits\"\n  type: \"hash\"\n  key_size: 4\n"), "{yaml}");
+    assert!(yaml.contains("\n  labels:\n    team: \"net\"\n"), "{yaml}");
+    assert_eq!(text("-o yaml map dump hits"), "[]\n");
+    quiet(&agent, "map update hits 10.0.0.1 7");
+    assert_eq!(text("-o yaml map lookup hits 10.0.0.1"), "key: \"10.0.0.1\"\nvalue: \"7\"\n");
+    assert_eq!(text("-o csv --no-headers map dump hits"), "10.0.0.1,7\n");
+    assert_eq!(text("map dump hits --no-headers"), "10.0.0.1  7\n");
+    let (table, wide) = (text("map list hits"), text("map list hits -o wide"));
+    assert!(!table.contains("KERNEL NAME") && wide.contains("KERNEL NAME"), "{wide}");
+
+    let zoned = |arguments: &str| {
+        let mut command = agent.cli_command();
+        run(command.env("TZ", "XYZ-5:30").args(words(arguments))).ok().stdout
+    };
+    let object = zoned("object list");
+    assert!(
+        object.lines().nth(1).is_some_and(|line| line.trim_end().ends_with(" XYZ")),
+        "{object}"
+    );
+    assert!(zoned("object list --utc").trim_end().ends_with(" UTC"));
+    assert!(zoned("-o csv object list").contains('Z'), "RFC 3339");
 }

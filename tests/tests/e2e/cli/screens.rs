@@ -84,6 +84,27 @@ fn a_full_screen_ends_well_and_gives_the_terminal_back() {
 }
 
 #[test]
+fn a_full_screen_has_all_panes_shows_its_keys_and_turns_its_order() {
+    let agent = with_hits();
+    agent.cli(&words("object load pc --builtin proto-counters")).ok();
+    for (width, height) in [(80, 24), (200, 50)] {
+        let mut command = agent.cli_command();
+        command.args(words(TOP));
+        let mut terminal = Terminal::run(&command, width, height);
+        for text in ["1,234,567", "pc/count_protocols", "pc/stats", "links"] {
+            terminal.until(0, text);
+        }
+        let before = terminal.shown().len();
+        terminal.press("?");
+        terminal.until(before, "reverse");
+        terminal.press("?r");
+        terminal.until(before, "reversed");
+        terminal.press("q");
+        assert_eq!(terminal.ended().code, Some(0), "{width} by {height}");
+    }
+}
+
+#[test]
 fn an_agent_that_dies_is_waited_for_or_ends_the_watch() {
     let agent = with_hits();
     let waiting = shown(&agent, LIVE);

@@ -1,6 +1,7 @@
 //! The verbs that not every map has.
 
 use bpfgate_tests::Agent;
+use bpfgate_tests::bpftool::PinnedMap;
 use serde_json::json;
 
 use super::{create_hits, json_of, quiet, refusal, words};
@@ -57,6 +58,67 @@ fn several_keys_are_read_and_removed_in_one_call() {
 }
 
 #[test]
+fn maps_of_every_kind_are_cleared_and_those_that_cannot_say_so() {
+    let agent = Agent::spawn();
+    for kind in ["hash", "percpu_hash", "lru_hash", "array", "percpu_array"] {
+        let create = "--key-type u32 --value-type u32 --max-entries 3";
+        agent.cli(&words(&format!("map create {kind} --type {kind} {create}"))).ok();
+        quiet(&agent, &format!("map update {kind} 1 7"));
+        let array = kind.ends_with("array");
+        let (how, entries) = if array { ("set to zero", 3) } else { ("removed", 1) };
+        let cleared = json_of(&agent, &format!("map clear {kind}"));
+        assert_eq!(cleared, json!({"map": kind, "entries_were": how, "entries": entries}));
+        let left = agent.cli(&words(&format!("-o csv map dump {kind} --values"))).ok();
+        assert_eq!(left.stdout, if array { "value\n0\n0\n0\n" } else { "value\n" }, "{kind}");
+    }
+    let create = "map create trie --type lpm_trie --key-type ipv4-prefix --value-type u8 \
+                  --max-entries 9 --flags no_prealloc";
+    agent.cli(&words(create)).ok();
+    for prefix in ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24"] {
+        quiet(&agent, &format!("map update trie {prefix} 1"));
+    }
+    agent.cli(&words("map create q --type queue --value-type u32 --max-entries 2")).ok();
+    quiet(&agent, "map push q 1");
+    agent.cli(&words("map create ring --type ringbuf --max-entries 4096")).ok();
+    let theirs = ["type", "hash", "key", "4", "value", "4", "entries", "4", "name", "theirs"];
+    let theirs = PinnedMap::create(agent.bpffs(), &theirs);
+    // One that fails does not stop the others, and the first failure is how it ends.
+    let some = format!("-o csv map clear ring trie id:{} q nothing", theirs.id);
+    let output = agent.cli(&words(&some));
+    assert_eq!(output.code, Some(9), "{output:#?}");
+    assert_eq!(output.stdout, "map,entries_were,entries\ntrie,removed,3\nq,removed,1\n");
+    let said: Vec<_> = output.stderr.lines().collect();
+    let [ring, theirs, nothing] = said[..] else { panic!("{output:#?}") };
+    assert!(ring.contains("ringbuf, which cannot be cleared"), "{ring}");
+    assert!(theirs.contains("not owned by this agent"), "{theirs}");
+    assert!(nothing.contains("no map nothing"), "{nothing}");
+    quiet(&agent, "map freeze hash");
+    quiet(&agent, "map freeze array");
+    assert!(refusal(&agent, 7, "map clear array").contains("frozen"));
+}
+
+#[test]
+fn several_are_named_at_once_and_one_failure_does_not_stop_the_others() {
+    let agent = Agent::spawn();
+    for name in ["a", "b", "c"] {
+        let create = "--type array --key 4 --value 4 --max-entries 1";
+        agent.cli(&words(&format!("map create {name} {create}"))).ok();
+    }
+    let output = agent.cli(&words("map rm a nothing b a"));
+    assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{output:#?}");
+    assert_eq!(output.stderr.lines().count(), 2, "{output:#?}");
+    assert_eq!(json_of(&agent, "map ls")[0]["name"], "c");
+
+    agent.cli(&words("object load pc --builtin proto-counters")).ok();
+    let attach = "link attach pc/count_protocols --socket lo";
+    let ids: Vec<_> = (0..2).map(|_| json_of(&agent, attach)["id"].to_string()).collect();
+    assert!(refusal(&agent, 3, &format!("link rm {} 99 {}", ids[0], ids[1])).contains("99"));
+    assert_eq!(json_of(&agent, "link ls"), json!([]));
+    assert!(refusal(&agent, 3, "object rm pd pc").contains("did you mean pc?"));
+    assert_eq!(json_of(&agent, "object ls"), json!([]));
+}
+
+#[test]
 fn maps_are_frozen_and_pinned() {
     let agent = Agent::spawn();
     create_hits(&agent);
@@ -70,7 +132,7 @@ fn maps_are_frozen_and_pinned() {
     assert!(said.contains("one/two"), "{said}");
     for path in ["../out", "one/../two", "a.b", "/etc/x", "."] {
         let said = refusal(&agent, 6, &format!("map pin hits {path}"));
-        assert!(said.contains("path"), "{path}: {said}");
+        assert!(said.contains("PATH: "), "{path}: {said}");
     }
     quiet(&agent, "map unpin pin:one/two");
     assert!(!std::path::Path::new(&path).exists());

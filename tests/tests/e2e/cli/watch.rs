@@ -161,9 +161,12 @@ fn a_slip_in_a_selector_is_told_with_what_was_meant() {
     assert!(lines[0].contains("did you mean pc/stats?; one that appears later"), "{later}");
     assert!(lines[1].contains("no map with counters matches none/*"), "{later}");
     let said = refusal(&agent, 6, "watch counters pc/stats:byte");
-    assert_eq!(said, "map pc/stats has no number \"byte\"; it has packets, bytes");
+    assert_eq!(
+        said,
+        "map pc/stats has no number \"byte\"; it has packets, bytes (did you mean bytes?)"
+    );
     let said = refusal(&agent, 6, "watch counters pc/stats{kye=6}");
-    assert_eq!(said, "map pc/stats has no label \"kye\"; it has key");
+    assert_eq!(said, "map pc/stats has no label \"kye\"; it has key (did you mean key?)");
     let said = agent.cli(&words("watch counters id:7")).stderr;
     assert!(said.contains("takes maps by name"), "{said}");
     let said = agent.cli(&words("watch counters pc/stats --once --resolve kye=user")).ok();

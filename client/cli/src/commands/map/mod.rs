@@ -1,5 +1,6 @@
 //! `bpfgate map`.
 
+mod clear;
 mod create;
 mod dump;
 mod entry;
@@ -10,10 +11,11 @@ mod restore;
 mod show;
 
 use bpfgate_client::MapFilter;
+use bpfgate_client::name::MapRef;
 
-use super::Answer;
 use super::program::say_hidden;
-use crate::args::MapCommand;
+use super::{Answer, several};
+use crate::args::{MapCommand, MapsArg};
 use crate::context::Context;
 use crate::render::{Cell, Format, Sheet};
 use crate::values::pairs;
@@ -41,10 +43,15 @@ pub(super) async fn run(context: &Context, command: MapCommand) -> Answer {
             let map = maps.create(create::request(*args)?).await?;
             Ok(Some(show::list(context.format, vec![map]).only()))
         }
-        MapCommand::Drop { map } => match maps.delete(&map.map.to_string()).await {
-            Ok(()) => done(context),
-            Err(error) => Err(context.no_such_map(error, &map.map).await),
-        },
+        MapCommand::Drop { maps: MapsArg { maps: names } } => {
+            let drop = async |map: MapRef| match maps.delete(&map.to_string()).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(context.no_such_map(error, &map).await),
+            };
+            several(names, drop).await?;
+            done(context)
+        }
+        MapCommand::Clear { maps } => clear::run(context, maps.maps).await,
         MapCommand::Lookup(args) => {
             lookup::run(context, args).await?;
             Ok(None)

@@ -20,6 +20,11 @@ pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
         right("memory"),
         right("id"),
         left("labels"),
+        left("flags").wide(),
+        left("pins").wide(),
+        left("object").wide(),
+        left("kernel_name").wide(),
+        left("created_at").wide(),
     ];
     Sheet::many(
         columns,
@@ -34,6 +39,11 @@ pub(super) fn list(format: Format, maps: Vec<v1::Map>) -> Sheet {
                 Cell::Size(map.memory_bytes),
                 Cell::Number(map.id.into()),
                 Cell::Labels(describe::labels(map.labels)),
+                Cell::List(flag_names(spec.flags)),
+                Cell::List(map.pins),
+                if map.object.is_empty() { Cell::Missing } else { Cell::Text(map.object) },
+                Cell::Text(map.kernel_name),
+                Cell::Time(map.created_at),
             ]
         }),
     )
@@ -56,6 +66,8 @@ pub(super) fn everywhere(format: Format, answer: v1::ListMapsResponse) -> Sheet 
         right("memory"),
         left("pins"),
         left("holders"),
+        left("flags").wide(),
+        right("btf_id").wide(),
     ];
     let row = |map: v1::Map| {
         let spec = map.spec.unwrap_or_default();
@@ -70,6 +82,8 @@ pub(super) fn everywhere(format: Format, answer: v1::ListMapsResponse) -> Sheet 
             Cell::Size(map.memory_bytes),
             Cell::List(map.pins),
             holders(&map.holders, !holders_hidden.is_empty()),
+            Cell::List(flag_names(spec.flags)),
+            if map.btf_id == 0 { Cell::Missing } else { Cell::Number(map.btf_id.into()) },
         ]
     };
     Sheet::many(columns, maps.into_iter().map(row))

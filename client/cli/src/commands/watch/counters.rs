@@ -19,7 +19,6 @@ use crate::commands::Answer;
 use crate::context::Context;
 use crate::end::End;
 use crate::exit::{Exit, Failure};
-use crate::human;
 use crate::live::{self, Live, Look};
 use crate::render::{Format, Printer, Sheet};
 use crate::say::say;
@@ -105,7 +104,7 @@ async fn snapshot(
     let form = Form { format, rates: sort == Sort::Rate, grows: false, wide };
     let lines = |row| {
         let line = form.cells(row, row.counter.as_of());
-        let below = if format == Format::Table { slots(row) } else { Vec::new() };
+        let below = if format.is_table() { slots(row, form.rates) } else { Vec::new() };
         [line].into_iter().chain(below)
     };
     let rows = shown().flat_map(lines).collect();
@@ -293,7 +292,7 @@ async fn live(
                         continue;
                     }
                 };
-                let at = human::clock(&SystemTime::now().into());
+                let at = context.zone.clock(&SystemTime::now().into());
                 let said = notes(&mut news, &event, &change, &board, args);
                 noted.extend(said.map(|it| format!("{at} {it}")));
                 // Only the newest are shown, and a watch may last for months.

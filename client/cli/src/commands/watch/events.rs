@@ -15,7 +15,7 @@ use crate::commands::Answer;
 use crate::context::Context;
 use crate::end::End;
 use crate::exit::Failure;
-use crate::human;
+use crate::human::Zone;
 use crate::render::{Cell, Column, Format, Printer, left, right};
 use crate::say::say;
 
@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Answer {
                 });
                 left -= print(printer, form, &events, &batch, left)?;
             }
-            Some(EventNews::Loss(loss)) => losses.add(&loss),
+            Some(EventNews::Loss(loss)) => losses.add(&loss, &context.zone),
             Some(EventNews::Renamed(map)) => say(&format!("map {} is {} now", map.from, map.to)),
             None => {
                 say(&format!("map {} is gone", events.header().map));
@@ -112,7 +112,7 @@ impl Form {
             Some(Kind::Record { fields, .. }) if typed => names(&fields),
             _ => vec![String::new()],
         };
-        Self { table: format == Format::Table, perf, fields, typed }
+        Self { table: format.is_table(), perf, fields, typed }
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -150,7 +150,7 @@ impl Form {
         let mut row = Vec::with_capacity(self.fields.len() + 4);
         let written_at = written_at.map(Timestamp::from);
         row.push(match &written_at {
-            Some(time) if self.table => Cell::Text(human::clock(time)),
+            Some(time) if self.table => Cell::Clock(*time),
             Some(time) => Cell::Time(Some(*time)),
             None => Cell::Missing,
         });
@@ -220,10 +220,10 @@ struct Losses {
 }
 
 impl Losses {
-    fn add(&mut self, loss: &EventLoss) {
+    fn add(&mut self, loss: &EventLoss, zone: &Zone) {
         if loss.count == 0 {
             let since = loss.since.as_ref().map_or_else(String::new, |since| {
-                format!("what was written after {} found no room; ", human::clock(since))
+                format!("what was written after {} found no room; ", zone.clock(since))
             });
             say(&format!(
                 "the buffer was full before it was read: {since}the kernel does not count it"

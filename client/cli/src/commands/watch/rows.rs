@@ -30,7 +30,7 @@ const TAKEN: [&str; 9] =
 impl Form {
     pub(super) fn columns(&self) -> Vec<Column> {
         let start = [left("time"), left("map")];
-        let key = || vec![left(if self.format == Format::Table { "key" } else { "labels" })];
+        let key = || vec![left(if self.format.is_table() { "key" } else { "labels" })];
         let label = |label: &String| {
             let taken = TAKEN.contains(&label.as_str());
             left(if taken { format!("label.{label}") } else { label.clone() })
@@ -40,10 +40,10 @@ impl Form {
         let room = if self.grows { 15 } else { 0 };
         let value = [left("field"), right("value").at_least(room)];
         let rate = self.rates.then(|| right("rate").at_least(10));
-        let kind = (self.format != Format::Table)
-            .then(|| [left("kind"), left("unit"), left("start_time"), left("buckets")]);
+        let kind = [left("kind"), left("unit"), left("start_time")].map(Column::wide);
+        let buckets = (!self.format.is_table()).then(|| left("buckets"));
         let all = start.into_iter().chain(keys).chain(value).chain(rate);
-        all.chain(kind.into_iter().flatten()).collect()
+        all.chain(kind).chain(buckets).collect()
     }
 
     /// A label of the row that has no column.
@@ -77,9 +77,14 @@ fn cells(form: &Form, row: &Row<'_>, read_end: Option<SystemTime>) -> Vec<Cell> 
     let field = Cell::Text(key.field.clone());
     let map = Cell::Text(key.map.clone());
     let read_end = read_end.map(Into::into);
-    if format == Format::Table {
+    let kind = [
+        Cell::Text(counter_kind(series.kind()).to_owned()),
+        Cell::Text(series.unit.clone()),
+        Cell::Time(series.start_time),
+    ];
+    if format.is_table() {
         let start = [
-            Cell::Text(read_end.as_ref().map(human::clock).unwrap_or_default()),
+            read_end.map_or(Cell::Text(String::new()), Cell::Clock),
             map,
             Cell::Text(key_text(key)),
             field,
@@ -87,7 +92,7 @@ fn cells(form: &Form, row: &Row<'_>, read_end: Option<SystemTime>) -> Vec<Cell> 
         ];
         let rate = row.counter.rate().map(|rate| Cell::Text(human::rate(rate, &series.unit)));
         let rate = rates.then(|| rate.unwrap_or(Cell::Missing));
-        return start.into_iter().chain(rate).collect();
+        return start.into_iter().chain(rate).chain(kind).collect();
     }
     let labels = match &form.wide {
         None => vec![Cell::Labels(key.labels.iter().cloned().collect())],
@@ -103,21 +108,20 @@ fn cells(form: &Form, row: &Row<'_>, read_end: Option<SystemTime>) -> Vec<Cell> 
     let value = Cell::Text(row.counter.value().to_string());
     let start = [Cell::Time(read_end), map].into_iter().chain(labels).chain([field, value]);
     let rate = row.counter.rate().map_or(Cell::Missing, |rate| Cell::Json(rate.into()));
-    let kind = Cell::Text(counter_kind(series.kind()).to_owned());
-    let unit = Cell::Text(series.unit.clone());
-    let rest = [kind, unit, Cell::Time(series.start_time), buckets(row)];
-    start.chain(rates.then_some(rate)).chain(rest).collect()
+    start.chain(rates.then_some(rate)).chain(kind).chain([buckets(row)]).collect()
 }
 
 /// What stands under a histogram in a table of what there is: a line for each slot that has
 /// counted something.
-pub(super) fn slots(row: &Row<'_>) -> Vec<Vec<Cell>> {
+pub(super) fn slots(row: &Row<'_>, rates: bool) -> Vec<Vec<Cell>> {
     let used = row.counter.buckets().filter(|bucket| bucket.count > 0);
     let line = |bucket: Bucket| {
         let end = bucket.below.map_or_else(String::new, |below| below.to_string());
         let slot = format!("{}[{},{end})", row.counter.key().field, bucket.at_least);
         let count = human::grouped(bucket.count.into());
-        ["", "", "", &slot, &count].map(|text| Cell::Text(text.to_owned())).into()
+        let wide = ["", "", ""];
+        let cells = ["", "", "", &slot, &count].into_iter().chain(rates.then_some("")).chain(wide);
+        cells.map(|text| Cell::Text(text.to_owned())).collect()
     };
     used.map(line).collect()
 }
