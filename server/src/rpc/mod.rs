@@ -155,7 +155,8 @@ impl Shared {
         work: W,
         step: fn(&mut W) -> Result<bool, Error>,
     ) -> Result<W, Status> {
-        Ok(self.work.run_steps(call.caller(), work, step).await.map_err(lost)??)
+        let done = self.work.run_steps(call.caller(), call.clone(), work, step).await;
+        Ok(done.map_err(lost)??)
     }
 
     /// Runs short work at once, and other work in its turn.

@@ -111,15 +111,18 @@ impl WorkQueue {
     }
 
     /// Takes steps until one says that the work is done, others having their turn in between.
-    /// `None` where nobody waits any more.
+    /// Whoever waits for it, `held` is there as long as one of its steps runs.
     pub async fn run_steps<W: Send + 'static, E: Send + 'static>(
         &self,
         caller: CallerKey,
+        held: impl Clone + Send + 'static,
         mut work: W,
         step: fn(&mut W) -> Result<bool, E>,
     ) -> Result<Result<W, E>, Lost> {
         loop {
+            let held = held.clone();
             let stint = self.run(caller, move |waiter| {
+                let _held = held;
                 let begun = Instant::now();
                 let mut done = false;
                 while !done && !waiter.is_gone() && begun.elapsed() < STINT {
@@ -261,13 +264,40 @@ mod tests {
 
         let running = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.run_steps(ALICE, (), |()| Ok::<_, ()>(false)).await }
+            async move { queue.run_steps(ALICE, (), (), |()| Ok::<_, ()>(false)).await }
         });
         while queue.load().running == 0 {
             tokio::task::yield_now().await;
         }
         running.abort();
         queue.run(BOB, |_| ()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_step_that_nobody_waits_for_keeps_what_it_needs() {
+        let queue = Arc::new(WorkQueue::new(1));
+        let held = Arc::new(());
+        let seen = Arc::downgrade(&held);
+        let (starts, running_now) = std::sync::mpsc::channel();
+        let (finish, ended) = std::sync::mpsc::channel::<()>();
+        let running = tokio::spawn({
+            let queue = queue.clone();
+            async move {
+                queue
+                    .run_steps(ALICE, held, (starts, ended), |(starts, ended)| {
+                        starts.send(()).unwrap();
+                        Ok::<_, ()>(ended.recv().is_err())
+                    })
+                    .await
+            }
+        });
+        running_now.recv().unwrap();
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        assert!(seen.upgrade().is_some(), "the step runs");
+        drop(finish);
+        queue.run(BOB, |_| ()).await.unwrap();
+        assert!(seen.upgrade().is_none());
     }
 
     #[tokio::test]
@@ -278,7 +308,7 @@ mod tests {
         assert_eq!(queue.run(ALICE, |_| 7).await, Ok(7));
         assert_eq!(
             queue
-                .run_steps(ALICE, 3, |left| {
+                .run_steps(ALICE, (), 3, |left| {
                     *left -= 1;
                     Ok::<_, ()>(*left == 0)
                 })

@@ -76,6 +76,8 @@ async fn declared_numbers_are_read_and_written_by_name() {
         json_of(&agent, "map lookup pc/stats icmp"),
         json!({"key": "ICMP", "value": number["value"]})
     );
+    let said = refusal(&agent, 6, "map lookup pc/stats TCP NOBODY");
+    assert!(said.contains("KEY 'NOBODY'") && said.contains("nor is it a name"), "{said}");
     let both = json_of(&agent, "map lookup pc/stats TCP 17");
     assert_eq!(both.as_array().unwrap().len(), 2);
     let typed = client.maps().lookup_typed("pc/stats", json!("UDP"), CpuMode::Sum).await.unwrap();

@@ -60,7 +60,8 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
                 }
             }
         } else {
-            let found = maps.lookup_batch_each(&name, keys, cpu).await?;
+            let found = maps.lookup_batch_each(&name, keys, cpu).await;
+            let found = found.map_err(|error| unknown(error, &name, &texts))?;
             for (text, entry) in texts.iter().zip(found) {
                 match entry {
                     Some((key, value)) => writer.typed(&key, &value)?,
@@ -111,6 +112,19 @@ pub(super) async fn run(context: &Context, args: LookupArgs) -> Result<(), Failu
         }
     }
     finish(writer, &name, &missing)
+}
+
+/// A key that is neither of the map's type nor a name, as it was written.
+fn unknown(error: Error, map: &str, texts: &[String]) -> Failure {
+    let refusal = error.as_rpc().filter(|refusal| refusal.code == Code::InvalidArgument);
+    let entry = refusal.and_then(|refusal| refusal.metadata.get("entry")?.parse::<usize>().ok());
+    let text = entry.and_then(|entry| texts.get(entry));
+    let Some((refusal, text)) = refusal.zip(text) else { return error.into() };
+    let why = refusal.message.splitn(3, ": ").last().unwrap_or_default();
+    let text = format!(
+        "KEY '{text}' does not fit map {map}, nor is it a name that the agent's host has: {why}"
+    );
+    Failure::new(Exit::BadValue, text)
 }
 
 /// Prints what was found, and fails if something was not.
