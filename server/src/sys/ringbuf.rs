@@ -80,13 +80,6 @@ impl RingBuffer {
         }
     }
 
-    fn backlog_read(&mut self) {
-        if let Some(Backlog { end: _, bytes, longest }) = self.backlog.take() {
-            // The kernel keeps one byte free.
-            self.overflowed = bytes + longest.next_multiple_of(HEADER) >= self.size;
-        }
-    }
-
     /// Bytes that it holds at most, 8 for each record's header among them.
     pub fn size(&self) -> usize {
         self.size as usize
@@ -95,14 +88,38 @@ impl RingBuffer {
     /// Takes records out and appends them, until the limit or a loss, or until nothing complete is
     /// left. What was in the ring at first is not mixed with what came since.
     pub fn read(&mut self, out: &mut Records, limits: ReadLimits) -> io::Result<Stopped> {
+        out.waited |= self.backlog.is_some();
+        let mut longest = 0;
+        let stopped = self.take(out, limits, &mut longest)?;
+        let position = self.consumer_position().load(Ordering::Relaxed);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.longest = backlog.longest.max(longest);
+            if stopped == Stopped::Empty && position == backlog.end {
+                // The kernel keeps one byte free.
+                let needs = backlog.longest.next_multiple_of(HEADER);
+                self.overflowed = backlog.bytes + needs >= self.size;
+                self.backlog = None;
+                return Ok(Stopped::Full);
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// The same up to the end of what is read now, and how long the longest record was.
+    fn take(
+        &self,
+        out: &mut Records,
+        limits: ReadLimits,
+        longest: &mut u64,
+    ) -> io::Result<Stopped> {
         // The producers look at our position for every record: telling them each time makes the
         // CPUs fight for the line that it is in.
         let told_each = (self.size / 16).min(16 << 10);
-        let start = self.consumer_position().load(Ordering::Relaxed);
+        let consumer = self.consumer_position();
+        let start = consumer.load(Ordering::Relaxed);
         let mut position = start;
         let mut told = start;
         let mut produced = self.end();
-        out.waited |= self.backlog.is_some();
         loop {
             // Others may map the consumer's page too, and write nonsense into it.
             if produced.wrapping_sub(position) > self.size || !position.is_multiple_of(HEADER) {
@@ -111,12 +128,8 @@ impl RingBuffer {
             let header = if position == produced { BUSY } else { self.header(position) };
             if header & BUSY != 0 {
                 if told != position {
-                    self.consumer_position().store(position, Ordering::Release);
+                    consumer.store(position, Ordering::Release);
                     told = position;
-                }
-                if self.backlog.as_ref().is_some_and(|backlog| backlog.end == position) {
-                    self.backlog_read();
-                    return Ok(Stopped::Full);
                 }
                 // Whoever completes a record gives a sign if our position is there. Either it sees
                 // our position, or we see the record.
@@ -130,9 +143,7 @@ impl RingBuffer {
             let len = (header & !DISCARD) as usize;
             let whole = len as u64 + HEADER;
             let next = position.wrapping_add(whole.next_multiple_of(HEADER));
-            if let Some(backlog) = &mut self.backlog {
-                backlog.longest = backlog.longest.max(whole);
-            }
+            *longest = whole.max(*longest);
             if produced.wrapping_sub(next) > self.size {
                 return Err(nonsense());
             }
@@ -151,7 +162,7 @@ impl RingBuffer {
             let full = round || out.too_long > 0 || out.cost() >= limits.bytes;
             if full || position.wrapping_sub(told) >= told_each {
                 // From here on the kernel may write there again.
-                self.consumer_position().store(position, Ordering::Release);
+                consumer.store(position, Ordering::Release);
                 told = position;
             }
             if full {
