@@ -9,7 +9,7 @@ use bpfgate_proto::value::nearest;
 use tonic::Status;
 
 use super::convert::timestamp;
-use super::map_convert::map_message;
+use super::map_convert::{known_spec, map_message};
 use super::program_convert::{object_name, program_message};
 use super::status::invalid;
 use super::{Shared, fits};
@@ -88,15 +88,7 @@ fn others_map(map: &HostMap, found: &Whereabouts) -> pb::Map {
     pb::Map {
         id: info.id,
         kernel_name: info.name.to_text(),
-        spec: Some(pb::MapSpec {
-            r#type: info.map_type.cast_signed(),
-            key_size: info.key_size,
-            value_size: info.value_size,
-            max_entries: info.max_entries,
-            flags: info.flags,
-            map_extra: info.map_extra,
-            ..pb::MapSpec::default()
-        }),
+        spec: Some(known_spec(info)),
         ownership: pb::Ownership::Foreign.into(),
         memory_bytes: *memory,
         frozen: *frozen,

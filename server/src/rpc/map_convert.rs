@@ -16,6 +16,7 @@ use crate::core::{
     Parts, RecordTypes, UpdateMode, has_events, type_name,
 };
 use crate::ledger::Account;
+use crate::sys::MapInfo;
 
 /// A map reference as a request has it.
 pub(super) fn map_ref(text: &str) -> Result<MapRef, Status> {
@@ -133,14 +134,9 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         id: info.id,
         kernel_name: info.name.to_text(),
         spec: Some(pb::MapSpec {
-            r#type: info.map_type.cast_signed(),
-            key_size: info.key_size,
-            value_size: info.value_size,
-            max_entries: info.max_entries,
-            flags: info.flags,
             numa_node: map.about().numa_node,
-            map_extra: info.map_extra,
             inner: map.about().inner.as_deref().map(|inner| Box::new(spec_message(inner))),
+            ..known_spec(info)
         }),
         ownership: ownership.into(),
         object: object.map(ToString::to_string).unwrap_or_default(),
@@ -161,6 +157,20 @@ pub(super) fn map_message(map: &Map, whole: bool) -> pb::Map {
         btf_key_type_id: info.btf_key_type_id,
         btf_value_type_id: info.btf_value_type_id,
         sum_type: map.sum_type().filter(|_| whole).cloned().map(Into::into),
+    }
+}
+
+/// What the kernel tells of what a map is made of.
+pub(super) fn known_spec(info: &MapInfo) -> pb::MapSpec {
+    pb::MapSpec {
+        r#type: info.map_type.cast_signed(),
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.flags,
+        numa_node: None,
+        map_extra: info.map_extra,
+        inner: None,
     }
 }
 
