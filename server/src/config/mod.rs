@@ -9,7 +9,7 @@ use bpfgate_proto::name::MapGlob;
 use clap::{Parser, Subcommand};
 use serde::Deserialize;
 
-pub use self::sample::{limits_page, sample};
+pub use self::sample::sample;
 use crate::core::Limits;
 use crate::listen::Endpoint;
 
